@@ -1,0 +1,54 @@
+"""The control API as one FastAPI application; each noun's routes stand in a file of their own."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, Response
+from starlette.exceptions import HTTPException
+
+from modeltap import __version__
+from modeltap.api import control_data, control_deployments, control_jobs, control_models, control_server
+from modeltap.api.asgi import Answer
+from modeltap.api.docs import render_docs
+from modeltap.api.problems import problem_answer
+from modeltap.api.services import Services
+from modeltap.errors import InvalidInput, MethodNotAllowed, ModeltapError, NotFound
+
+
+def control_app(services: Services) -> FastAPI:
+    """The application under `/api`, with `/docs` and `/openapi.json`."""
+    app = FastAPI(title="modeltap", version=__version__, docs_url=None, redoc_url=None)
+    app.state.services = services
+    for module in (control_data, control_jobs, control_models, control_deployments, control_server):
+        app.include_router(module.router, prefix="/api")
+
+    @app.get("/docs", include_in_schema=False, response_class=HTMLResponse)
+    def docs() -> str:
+        return render_docs(app.openapi())
+
+    @app.exception_handler(ModeltapError)
+    def named(request: Request, problem: ModeltapError) -> Response:
+        return _response(problem_answer(problem, request.url.path))
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(request: Request, problem: RequestValidationError) -> Response:
+        fields = [(".".join(map(str, e["loc"][1:])) or str(e["loc"][0]), str(e["msg"])) for e in problem.errors()]
+        told = "; ".join(f"{where}: {what}" for where, what in fields[:5])
+        return _response(problem_answer(InvalidInput(f"the request does not fit: {told}", fields=fields), request.url.path))
+
+    @app.exception_handler(HTTPException)
+    def plain(request: Request, problem: HTTPException) -> Response:
+        path = request.url.path
+        if problem.status_code == 405:
+            return _response(problem_answer(MethodNotAllowed(f"{path} does not take {request.method}; see /docs"), path))
+        if problem.status_code == 404:
+            return _response(problem_answer(NotFound(f"there is no path {path}; see /docs"), path))
+        return _response(problem_answer(InvalidInput(str(problem.detail)), path))
+
+    return app
+
+
+def _response(answer: Answer) -> Response:
+    headers = {key.decode(): value.decode() for key, value in answer.headers}
+    return Response(answer.body, answer.status, headers, media_type=answer.content_type.decode())

@@ -1,0 +1,177 @@
+"""/api/jobs: start, watch (also as server-sent events), pause, resume, cancel; /api/recipes/render."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from fastapi import APIRouter, Header, Query
+from fastapi.responses import HTMLResponse, Response, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from modeltap.api.services import Services, Use
+from modeltap.domain.job import ENDED, Job, JobState
+from modeltap.errors import NotFound
+
+router = APIRouter(tags=["jobs"])
+POLL_S = 0.1
+KEEP_ALIVE_S = 15.0
+REPORT = "report.html"
+
+
+class TrainRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    kind: Literal["train"]
+    dataset: str
+    task: str | None = None
+    target: str | None = None
+    recipe: dict[str, Any] | str | None = None
+    set: dict[str, Any] | None = None
+    name: str | None = None
+
+
+class EvaluateRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    kind: Literal["evaluate"]
+    model: str
+    dataset: str
+    part: str | None = None
+    slices: list[str] = []
+
+
+class RenderRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    task: str | None = None
+    target: str | None = None
+    recipe: dict[str, Any] | str | None = None
+    set: dict[str, Any] | None = None
+
+
+@router.post("/jobs", status_code=201)
+def start_job(request: Annotated[TrainRequest | EvaluateRequest, Field(discriminator="kind")], services: Use) -> dict[str, Any]:
+    """Queue a training or an evaluation."""
+    if isinstance(request, TrainRequest):
+        job = services.trainings.start_training(
+            request.dataset,
+            task=request.task,
+            target=request.target,
+            recipe=request.recipe,
+            settings=request.set,
+            name=request.name,
+        )
+    else:
+        job = services.trainings.start_evaluation(request.model, request.dataset, part=request.part, slices=request.slices)
+    return job_facts(job)
+
+
+@router.post("/recipes/render")
+def render_recipe(request: RenderRequest, services: Use) -> dict[str, Any]:
+    """The full recipe with every default written out."""
+    recipe = services.trainings.read_recipe(request.recipe, task=request.task, target=request.target, settings=request.set)
+    return services.trainings.render(recipe)
+
+
+@router.get("/jobs")
+def list_jobs(services: Use, state: JobState | None = None, limit: Annotated[int, Query(ge=1, le=1000)] = 50) -> dict[str, Any]:
+    """The newest jobs first."""
+    return {"jobs": [job_facts(job) for job in services.jobs.list(state, limit=limit)]}
+
+
+@router.get("/jobs/{job_id}")
+def show_job(job_id: str, services: Use) -> dict[str, Any]:
+    return job_facts(services.jobs.get(job_id))
+
+
+@router.post("/jobs/{job_id}/{action}")
+def change_job(job_id: str, action: Literal["pause", "resume", "cancel"], services: Use) -> dict[str, Any]:
+    """Ask for it; a running job does it at its next checkpoint."""
+    now = datetime.now(UTC)
+    job = services.jobs.resume(job_id, now) if action == "resume" else services.jobs.ask(job_id, action, now)
+    services.wake_jobs()
+    return job_facts(job)
+
+
+@router.get("/jobs/{job_id}/log")
+def read_log(job_id: str, services: Use, offset: Annotated[int, Query(ge=0)] = 0) -> dict[str, Any]:
+    """What the job wrote from byte `offset` on, and the offset to go on from."""
+    text, following = services.journal(job_id).read_log(offset)
+    return {"text": text, "offset": following}
+
+
+@router.get("/jobs/{job_id}/report", response_class=HTMLResponse)
+def read_report(job_id: str, services: Use) -> Response:
+    """The HTML report of a training or evaluation."""
+    job = services.jobs.get(job_id)
+    if job.kind == "train" and job.result is not None:
+        return HTMLResponse(services.models.report(job.result["version"]))
+    path = services.journal(job_id).folder / REPORT
+    if not path.exists():
+        raise NotFound(f"{job_id} has no report (it is {job.state})")
+    return HTMLResponse(path.read_bytes())
+
+
+@router.get("/jobs/{job_id}/events")
+async def follow_job(
+    job_id: str,
+    services: Use,
+    offset: Annotated[int, Query(ge=0)] = 0,
+    last_event_id: Annotated[str | None, Header()] = None,
+) -> StreamingResponse:
+    """Server-sent events until the job has ended or is paused: `progress`, `log` and `state`. An event's id is where to go
+    on after a broken connection: `Last-Event-ID`, or ?offset=."""
+    job = await asyncio.to_thread(services.jobs.get, job_id)
+    events_offset, log_offset = _parse_position(last_event_id) or (offset, 0)
+    stream = _events(services, job, events_offset, log_offset)
+    return StreamingResponse(stream, media_type="text/event-stream", headers={"cache-control": "no-store"})
+
+
+async def _events(services: Services, job: Job, events_at: int, log_at: int) -> AsyncIterator[bytes]:
+    journal = services.journal(job.id)
+    shown: dict[str, Any] | None = None
+    quiet_s = 0.0
+    while True:
+        # The state is read before the files: what was written before the end is then sent before the end is told.
+        job = await asyncio.to_thread(services.jobs.get, job.id)
+        told = False
+        events, events_at = await asyncio.to_thread(journal.read_events, events_at)
+        for event in events:
+            yield _event("progress", f"{events_at}-{log_at}", msgspec.json.encode(event))
+            told = True
+        text, log_at = await asyncio.to_thread(journal.read_log, log_at)
+        if text:
+            yield _event("log", f"{events_at}-{log_at}", msgspec.json.encode({"text": text}))
+            told = True
+        facts = job_facts(job)
+        visible = {name: value for name, value in facts.items() if name not in ("progress", "lease_expires_at")}
+        if visible != shown:
+            shown = visible
+            yield _event("state", f"{events_at}-{log_at}", msgspec.json.encode(facts))
+            told = True
+        if (job.state in ENDED or job.state == "paused") and not events and not text:
+            return
+        if services.closing.is_set():
+            return
+        quiet_s = 0.0 if told else quiet_s + POLL_S
+        if quiet_s >= KEEP_ALIVE_S:
+            quiet_s = 0.0
+            yield b": still here\n\n"
+        await asyncio.sleep(POLL_S)
+
+
+def _event(name: str, position: str, data: bytes) -> bytes:
+    return b"event: %s\nid: %s\ndata: %s\n\n" % (name.encode(), position.encode(), data)
+
+
+def _parse_position(last_event_id: str | None) -> tuple[int, int] | None:
+    """(offset in the events, offset in the log) of an id that we gave."""
+    events, _, log = (last_event_id or "").partition("-")
+    return (int(events), int(log)) if events.isdigit() and log.isdigit() else None
+
+
+def job_facts(job: Job) -> dict[str, Any]:
+    """The job as every client sees it."""
+    facts: dict[str, Any] = msgspec.to_builtins(job)
+    return facts

@@ -1,0 +1,94 @@
+"""The one table from errors to status codes, and each dialect's body for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modeltap.api.asgi import Answer, Header, json_answer
+from modeltap.errors import (
+    Broken,
+    Conflict,
+    InvalidData,
+    InvalidInput,
+    InvalidRecipe,
+    InvalidValue,
+    MethodNotAllowed,
+    MissingExtra,
+    ModeltapError,
+    NotFound,
+    Refused,
+    StorageFailed,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+    UnsupportedMedia,
+)
+
+STATUS: dict[type[ModeltapError], int] = {
+    InvalidInput: 400,
+    InvalidValue: 422,
+    InvalidRecipe: 422,
+    InvalidData: 422,
+    TooLarge: 413,
+    UnsupportedMedia: 415,
+    MethodNotAllowed: 405,
+    NotFound: 404,
+    Conflict: 409,
+    Unauthenticated: 401,
+    Refused: 403,
+    Unavailable: 503,
+    MissingExtra: 501,
+    StorageFailed: 507,
+    Broken: 500,
+    ModeltapError: 500,
+}
+"""A class that is not listed has the status of its nearest parent."""
+
+PROBLEM = b"application/problem+json"
+UNKNOWN = {"code": "internal", "title": "An unexpected failure", "detail": "the server failed; its log has the reason"}
+
+
+def status_of(problem: ModeltapError) -> int:
+    return next(STATUS[cls] for cls in type(problem).__mro__ if cls in STATUS)
+
+
+def status_of_code(code: str) -> int:
+    """The status of an error that is known by its code alone, as a job keeps it; 500 for an unknown one."""
+    found = next((cls for cls in _family(ModeltapError) if cls.code == code), ModeltapError)
+    return next(STATUS[cls] for cls in found.__mro__ if cls in STATUS)
+
+
+def _family(cls: type[ModeltapError]) -> list[type[ModeltapError]]:
+    return [cls, *(member for child in cls.__subclasses__() for member in _family(child))]
+
+
+def problem_answer(problem: ModeltapError, path: str) -> Answer:
+    """RFC 9457 problem+json, for the plain dialect and the control API."""
+    return facts_answer(problem.facts(), status_of(problem), path, _headers(problem))
+
+
+def facts_answer(facts: dict[str, Any], status: int, path: str, headers: list[Header] | None = None) -> Answer:
+    """The same from an error's facts, as a job keeps them."""
+    body = {"type": f"urn:modeltap:{facts['code']}", "status": status, "instance": path, **facts}
+    answer = json_answer(body, status=status, headers=headers or [])
+    answer.content_type = PROBLEM
+    return answer
+
+
+def inference_problem(problem: ModeltapError) -> Answer:
+    """The Open Inference Protocol's body: one plain text. What does not fit a signature is a 400 there."""
+    status = status_of(problem)
+    return json_answer({"error": problem.message}, status=400 if status == 422 else status, headers=_headers(problem))
+
+
+def unexpected_answer(path: str) -> Answer:
+    """A failure nobody named; it says nothing of the inside."""
+    return facts_answer(UNKNOWN, 500, path)
+
+
+def _headers(problem: ModeltapError) -> list[Header]:
+    if isinstance(problem, Unavailable):
+        return [(b"retry-after", str(max(1, round(problem.retry_after_s))).encode())]
+    if isinstance(problem, Unauthenticated):
+        return [(b"www-authenticate", b'Bearer realm="modeltap", Basic realm="modeltap"')]
+    return []

@@ -1,0 +1,78 @@
+"""A bundle as files: written once by training, opened by whatever serves or evaluates it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from modeltap.bundle.golden import Golden
+from modeltap.domain.model import BUNDLE_FORMAT, Manifest
+from modeltap.domain.signature import Array
+from modeltap.errors import Broken
+
+MANIFEST = "manifest.json"
+GRAPH = "model.onnx"
+GOLDEN = "golden.json"
+CARD = "card.md"
+RECIPE = "recipe.yaml"
+WEIGHTS = "weights.safetensors"
+ARCHITECTURE = "architecture.json"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle; the graph is loaded by an engine from its path."""
+
+    manifest: Manifest
+    graph: Path
+    golden: Golden
+
+
+def bundle_files(
+    *,
+    manifest: Manifest,
+    graph: bytes,
+    golden: Golden,
+    card: str,
+    recipe_yaml: str,
+    weights: Mapping[str, Array],
+    architecture: Mapping[str, Any],
+) -> dict[str, bytes]:
+    """File name → content, the same bytes for the same values. Weights and architecture only where there are weights."""
+    files = {
+        MANIFEST: _json(manifest),
+        GRAPH: graph,
+        GOLDEN: _json(golden),
+        CARD: card.encode(),
+        RECIPE: recipe_yaml.encode(),
+    }
+    if weights:
+        from safetensors.numpy import save
+
+        files[WEIGHTS] = save({name: np.ascontiguousarray(weights[name]) for name in sorted(weights)})
+        files[ARCHITECTURE] = _json(architecture)
+    return files
+
+
+def open_bundle(files: Mapping[str, Path]) -> Bundle:
+    """The bundle in these files. Raises Broken if one is missing, damaged or of a newer format."""
+    try:
+        manifest = msgspec.json.decode(files[MANIFEST].read_bytes(), type=Manifest)
+        golden = msgspec.json.decode(files[GOLDEN].read_bytes(), type=Golden)
+        graph = files[GRAPH]
+    except KeyError as missing:
+        raise Broken(f"the bundle has no {missing}") from None
+    except msgspec.MsgspecError as problem:
+        raise Broken(f"the bundle cannot be read: {problem}") from None
+    if manifest.format > BUNDLE_FORMAT:
+        raise Broken(f"the bundle has format {manifest.format}, this modeltap reads up to {BUNDLE_FORMAT}; update modeltap")
+    return Bundle(manifest=manifest, graph=graph, golden=golden)
+
+
+def _json(value: Any) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(value, order="deterministic"), indent=1)

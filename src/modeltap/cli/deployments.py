@@ -1,0 +1,107 @@
+"""modeltap deploy, undeploy, rollback and deployments: versions behind public names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from modeltap.cli.invocation import Invocation, command, noun
+from modeltap.cli.moments import when
+
+if TYPE_CHECKING:
+    from modeltap.client import Deployment
+
+app = noun("deployments", "See what is behind which public name.")
+
+Name = Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="The public name.")]
+
+
+def register(parent: typer.Typer) -> None:
+    command(parent, "deploy", example="modeltap deploy adult@1 --name income")(deploy)
+    command(parent, "undeploy", example="modeltap undeploy income")(undeploy)
+    command(parent, "rollback", example="modeltap rollback income")(rollback)
+    parent.add_typer(app)
+
+
+def deploy(
+    run: Invocation,
+    model: Annotated[str, typer.Argument(help="A version: adult@1, adult@champion, or adult for the newest.")],
+    name: Annotated[str | None, typer.Option(help="The public name; the model's where none is given.")] = None,
+    default: Annotated[bool, typer.Option("--default", help="Also answer /predict without a name.")] = False,
+) -> None:
+    """Put a version behind a public name, once it has repeated its recorded answers."""
+    deployment = run.client.deployments.create(model, name=name or model.partition("@")[0], default=default or None)
+
+    def people() -> None:
+        run.out.say(f"{deployment.name} answers with {_routes(deployment)}", style="bold green")
+        run.out.say(f"POST {run.client.url}{deployment.url}")
+        file = "picture.png" if deployment.task.startswith("image") else "rows.csv"
+        run.out.note(f"next: modeltap predict {deployment.name} --input {file}")
+
+    run.out.answer(deployment.raw, people)
+
+
+def undeploy(run: Invocation, name: Name) -> None:
+    """Take a public name away; the version stays."""
+    run.client.deployments.remove(name)
+    run.out.answer({"name": name, "removed": True}, lambda: run.out.say(f"{name} answers no more"))
+
+
+def rollback(run: Invocation, name: Name) -> None:
+    """Back to the version a name answered with before."""
+    deployment = run.client.deployments.rollback(name)
+    run.out.answer(deployment.raw, lambda: run.out.say(f"{name} answers with {_routes(deployment)} again"))
+
+
+@command(app, "list", example="modeltap deployments list")
+def list_deployments(run: Invocation) -> None:
+    """Every public name and what is behind it."""
+    deployments = run.client.deployments.list()
+
+    def people() -> None:
+        if not deployments:
+            run.out.say("Nothing is deployed. Deploy a version: modeltap deploy MODEL@V --name NAME")
+            return
+        rows = [
+            (d.name, _routes(d), d.status, d.task, f"{run.client.url}{d.url}", "yes" if d.is_default else "")
+            for d in deployments
+        ]
+        run.out.table(("name", "version", "status", "task", "url", "default"), rows)
+
+    run.out.answer({"deployments": [d.raw for d in deployments]}, people)
+
+
+@command(app, "show", example="modeltap deployments show income")
+def show(run: Invocation, name: Name) -> None:
+    """One public name: what is behind it, what it takes and gives."""
+    from modeltap.cli.version_text import show_signature
+
+    deployment = run.client.deployments.get(name)
+
+    def people() -> None:
+        run.out.say(deployment.name, style="bold")
+        run.out.facts(
+            [
+                ("version", _routes(deployment)),
+                ("before", ", ".join(f"{r['model']}@{r['version']}" for r in deployment.previous) or None),
+                ("status", deployment.status),
+                ("reason", deployment.reason or None),
+                ("task", deployment.task or None),
+                ("url", f"{run.client.url}{deployment.url}"),
+                ("default", "yes" if deployment.is_default else None),
+                ("since", when(deployment.raw.get("updated_at"))),
+            ]
+        )
+        run.out.say()
+        show_signature(run.out, deployment.signature or {})
+
+    run.out.answer(deployment.raw, people)
+
+
+def _routes(deployment: Deployment) -> str:
+    told = []
+    for route in deployment.routes:
+        share = "" if len(deployment.routes) == 1 else f" {route.get('weight', 1.0):.0%}"
+        told.append(f"{route['model']}@{route['version']}{share}")
+    return ", ".join(told)

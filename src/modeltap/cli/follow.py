@@ -1,0 +1,153 @@
+"""A job while it runs: a moving bar on terminals, a line an epoch elsewhere. All of it on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from modeltap.cli.output import Output, console, duration, is_fancy, number
+from modeltap.client import LogEvent, ProgressEvent, StateEvent
+from modeltap.client.jobs import finished
+
+if TYPE_CHECKING:
+    from modeltap.client import Client, Job
+    from modeltap.domain.progress import Progress
+
+BAR_WIDTH = 24
+
+
+class View(Protocol):
+    """Shows the progress of one job."""
+
+    def progress(self, progress: Progress) -> None: ...
+
+    def log(self, text: str) -> None: ...
+
+    def state(self, job: Job) -> None: ...
+
+
+def follow(client: Client, out: Output, job_id: str, *, with_log: bool = False) -> Job:
+    """The job after it ended or was paused; what happens on the way is shown."""
+    with open_view(out, job_id) as view:
+        for event in client.jobs.follow(job_id):
+            match event:
+                case ProgressEvent():
+                    view.progress(event.progress)
+                case LogEvent():
+                    if with_log:
+                        view.log(event.text)
+                case StateEvent():
+                    view.state(event.job)
+    return client.jobs.get(job_id)
+
+
+def follow_to_end(client: Client, out: Output, job_id: str) -> Job:
+    """The job, succeeded. Raises the error that it failed with, and JobStopped if it was paused or cancelled.
+
+    Ctrl-C lets go of it: the job goes on.
+    """
+    return finished(follow(client, out, job_id))
+
+
+def let_go(job_id: str) -> str:
+    """What to say when a person stops watching."""
+    return f"{job_id} goes on; watch it again with: modeltap jobs logs -f {job_id}"
+
+
+@contextmanager
+def open_view(out: Output, job_id: str) -> Iterator[View]:
+    if not is_fancy(sys.stderr):
+        yield Lines(out, job_id)
+        return
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(BAR_WIDTH),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[facts]}", markup=False),
+    )
+    bar = Bar(*columns, console=console(sys.stderr), transient=True)
+    with bar:
+        yield MovingBar(bar, job_id)
+
+
+class Lines:
+    """A line for every phase and every finished epoch."""
+
+    def __init__(self, out: Output, job_id: str) -> None:
+        self._out = out
+        self._job_id = job_id
+        self._phase = ""
+        self._state = ""
+
+    def progress(self, progress: Progress) -> None:
+        if progress.phase != self._phase:
+            self._phase = progress.phase
+            if progress.phase != "done":
+                self._out.note(f"{progress.phase}{f': {progress.message}' if progress.message else ''}")
+        if progress.epoch_metrics:
+            self._out.note("  " + epoch_line(progress))
+
+    def log(self, text: str) -> None:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+    def state(self, job: Job) -> None:
+        if job.state != self._state and job.state in ("queued", "paused", "cancelled"):
+            self._out.note(f"{self._job_id} is {job.state}")
+        self._state = job.state
+
+
+class MovingBar:
+    """One bar for the phase at hand; finished epochs and log lines scroll above it."""
+
+    def __init__(self, bar: Any, job_id: str) -> None:
+        self._bar = bar
+        self._task = bar.add_task(f"{job_id} waits", total=None, facts="")
+
+    def progress(self, progress: Progress) -> None:
+        if progress.epoch_metrics:
+            self._bar.console.print(epoch_line(progress), style="dim")
+        self._bar.update(
+            self._task,
+            description=progress.phase.ljust(8),
+            total=1.0,
+            completed=progress.fraction,
+            facts=step_line(progress),
+        )
+
+    def log(self, text: str) -> None:
+        self._bar.console.print(text.rstrip("\n"), style="dim")
+
+    def state(self, job: Job) -> None:
+        if job.state in ("queued", "paused"):
+            self._bar.update(self._task, description=f"{job.id} is {job.state}", total=None, facts="")
+
+
+def epoch_line(progress: Progress) -> str:
+    """epoch 3/10  train_loss 0.213  val_loss 0.25  val_accuracy 0.94  lr 0.001"""
+    metrics = dict(progress.epoch_metrics or {})
+    epoch = metrics.pop("epoch", progress.epoch)
+    of = f"/{progress.epochs}" if progress.epochs else ""
+    told = [f"{name} {number(value)}" for name, value in metrics.items() if isinstance(value, (int, float))]
+    return "  ".join([f"epoch {epoch}{of}", *told])
+
+
+def step_line(progress: Progress) -> str:
+    """epoch 3/10  loss 0.213  accuracy 0.94  12,345/s  32 s left"""
+    told = []
+    if progress.epoch is not None:
+        told.append(f"epoch {progress.epoch}{f'/{progress.epochs}' if progress.epochs else ''}")
+    if progress.loss is not None:
+        told.append(f"loss {number(progress.loss)}")
+    if progress.metric is not None:
+        told.append(f"{progress.metric_name or 'metric'} {number(progress.metric)}")
+    if progress.samples_per_s:
+        told.append(f"{progress.samples_per_s:,.0f}/s")
+    if progress.remaining_s:
+        told.append(f"{duration(progress.remaining_s)} left")
+    return "  ".join(told) or progress.message

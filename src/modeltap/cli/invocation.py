@@ -1,0 +1,91 @@
+"""What a command is given: where its output goes and the server it talks to; and how a function becomes a command."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from modeltap.cli.output import Output
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from modeltap.client import Client
+
+Home = Annotated[str | None, typer.Option("--home", metavar="DIR", help="Where a server keeps everything.", show_default=False)]
+Url = Annotated[str | None, typer.Option("--url", metavar="URL", help="A server elsewhere, instead of the home's own.")]
+Key = Annotated[str | None, typer.Option("--key", metavar="KEY", help="The key for it; better in MODELTAP_KEY.")]
+Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
+
+
+class Invocation:
+    """One run of a command. The client is made, and a server started, only when it is first asked for."""
+
+    def __init__(self, *, as_json: bool, home: str | None = None, url: str | None = None, key: str | None = None) -> None:
+        self.out = Output(as_json=as_json)
+        self._home = home
+        self._url = url
+        self._key = key
+        self._client: Client | None = None
+
+    @cached_property
+    def home(self) -> Path:
+        from modeltap.settings import load_settings
+
+        return load_settings({"home": self._home}).settings.home
+
+    @property
+    def client(self) -> Client:
+        if self._client is None:
+            from modeltap.cli.connect import connect
+
+            self._client = connect(self.home, url=self._url, key=self._key, note=self.out.note)
+        return self._client
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+
+
+Command = Callable[..., None]
+
+
+def command(app: typer.Typer, name: str, *, example: str = "", connects: bool = True) -> Callable[[Command], Command]:
+    """Registers a function (invocation, parameters…) as a command that also takes --json, --home and, where it `connects`,
+    --url and --key. Its docstring is the help; `example` is shown below it."""
+
+    def register(function: Command) -> Command:
+        own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+        shared = {"home": Home, "url": Url, "key": Key} if connects else {"home": Home}
+
+        def run(context: typer.Context, **values: Any) -> None:
+            as_json = values.pop("json") or bool(context.find_root().params.get("json"))
+            invocation = Invocation(as_json=as_json, **{name: values.pop(name) for name in shared})
+            try:
+                function(invocation, **values)
+            finally:
+                invocation.close()
+
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        parameters = [
+            inspect.Parameter("context", keyword, annotation=typer.Context),
+            *(p.replace(kind=keyword) for p in own),
+            *(inspect.Parameter(n, keyword, annotation=hint, default=None) for n, hint in shared.items()),
+            inspect.Parameter("json", keyword, annotation=Json, default=False),
+        ]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        run.__doc__ = function.__doc__
+        app.command(name, epilog=f"Example: {example}" if example else None)(run)
+        return function
+
+    return register
+
+
+def noun(name: str, summary: str) -> typer.Typer:
+    """The group of commands about one thing."""
+    return typer.Typer(name=name, help=summary, no_args_is_help=False, rich_markup_mode=None)

@@ -1,0 +1,70 @@
+"""modeltap train: submit a training, watch it, and see how good the model is."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from modeltap.cli.failures import report_interrupt
+from modeltap.cli.invocation import Invocation, command
+
+Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A recipe key; may be repeated.")]
+RecipeFile = Annotated[str | None, typer.Option("--recipe", metavar="FILE", help="A recipe in YAML.")]
+
+
+def register(parent: typer.Typer) -> None:
+    command(parent, "train", example="modeltap train adult --task tabular-classification --set epochs=20")(train)
+
+
+def train(
+    run: Invocation,
+    dataset: Annotated[str, typer.Argument(help="A dataset, or one version of it: adult@1.")],
+    task: Annotated[str | None, typer.Option(help="What the model is for, e.g. tabular-classification.")] = None,
+    target: Annotated[str | None, typer.Option(help="The column to predict.")] = None,
+    recipe: RecipeFile = None,
+    settings: Settings = None,
+    name: Annotated[str | None, typer.Option(help="The model's name; the dataset's where none is given.")] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Come back at once; the job goes on.")] = False,
+) -> None:
+    """Train a model and register it as the next version of its name."""
+    from modeltap.cli.follow import follow_to_end, let_go
+    from modeltap.cli.metrics_text import show_metrics
+    from modeltap.client.client import read_recipe
+    from modeltap.client.values import TrainResult, read_answer
+
+    chosen = parse_settings(settings)
+    job = run.client.train(
+        dataset, task=task, target=target, recipe=read_recipe(recipe), settings=chosen, name=name, wait=False
+    )
+    if detach:
+        run.out.answer(job.raw, lambda: run.out.say(f"{job.id} is {job.state}; watch it with: modeltap jobs logs -f {job.id}"))
+        return
+    run.out.note(f"training as {job.id}; Ctrl-C lets it go on alone")
+    try:
+        job = follow_to_end(run.client, run.out, job.id)
+    except KeyboardInterrupt:
+        raise typer.Exit(report_interrupt(let_go(job.id), as_json=run.out.as_json)) from None
+    result = read_answer(job.result or {}, TrainResult)
+
+    def people() -> None:
+        run.out.say(f"{result.version} is trained", style="bold green")
+        part = "test" if "test" in result.metrics else next(iter(result.metrics), None)
+        if part is not None:
+            show_metrics(run.out, part, result.metrics[part])
+        for notice in result.notices:
+            run.out.say(f"! {notice}", style="yellow")
+        run.out.note(f"next: modeltap deploy {result.version} --name {result.name}")
+
+    run.out.answer({"id": result.version, **result.raw}, people)
+
+
+def parse_settings(entries: list[str] | None) -> dict[str, str]:
+    """KEY=VALUE texts as a mapping; the server gives the values their types."""
+    settings = {}
+    for entry in entries or []:
+        key, equals, value = entry.partition("=")
+        if not equals or not key:
+            raise typer.BadParameter(f"'{entry}' must be KEY=VALUE, such as optimizer.lr=0.01", param_hint="--set")
+        settings[key.strip()] = value
+    return settings

@@ -1,0 +1,144 @@
+"""modeltap up: run a server in the foreground; `modeltap demo` is registered beside it, as the two ways to begin."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import nullcontext, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from modeltap.cli.invocation import Invocation, command
+
+if TYPE_CHECKING:
+    from modeltap.client.discovery import ServerFile
+    from modeltap.cli.output import Output
+
+TAKE_OVER_LIMIT_S = 30.0
+POLL_S = 0.05
+
+
+def register(parent: typer.Typer) -> None:
+    command(parent, "up", example="modeltap up --port 8000", connects=False)(up)
+    command(parent, "demo", example="modeltap demo")(demo)
+
+
+def up(
+    run: Invocation,
+    host: Annotated[str | None, typer.Option(help="The address to listen on.", show_default="127.0.0.1")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 takes a free one.", show_default="8000")] = None,
+    grpc_port: Annotated[int | None, typer.Option(min=0, max=65535, help="The one above the port if not given.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that answer requests.")] = None,
+    job_slots: Annotated[int | None, typer.Option(min=1, help="Jobs that run at a time.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Of a training process.")] = None,
+    max_body_bytes: Annotated[int | None, typer.Option(min=1, help="Of a prediction or control request.")] = None,
+    max_upload_bytes: Annotated[int | None, typer.Option(min=1, help="Of a dataset.")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(metavar="FILE", help="Serve https with this certificate.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="The certificate's key.")] = None,
+    insecure_public_bind: Annotated[
+        bool, typer.Option("--insecure-public-bind", help="Serve other machines without TLS.")
+    ] = False,
+    idle_exit_s: Annotated[float | None, typer.Option(min=0, help="End after so many seconds without work.")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+) -> None:
+    """Run the server: API, predictions and background jobs. Ctrl-C ends it; jobs are taken up again at the next start."""
+    from modeltap.settings import load_settings
+
+    resolved = load_settings(
+        {
+            "home": str(run.home),
+            "host": host,
+            "port": port,
+            "grpc_port": grpc_port,
+            "workers": workers,
+            "job_slots": job_slots,
+            "threads": threads,
+            "max_body_bytes": max_body_bytes,
+            "max_upload_bytes": max_upload_bytes,
+            "tls_cert": tls_cert,
+            "tls_key": tls_key,
+            "insecure_public_bind": insecure_public_bind or None,
+            "idle_exit_s": idle_exit_s,
+            "log_level": log_level,
+        }
+    )
+    home = resolved.settings.home
+    take_over(home, run.out)
+    from modeltap.wiring import run_server
+
+    if run.out.as_json:
+        threading.Thread(target=_announce, args=(home, run.out), daemon=True).start()
+    with redirect_stdout(sys.stderr) if run.out.as_json else nullcontext():
+        run_server(resolved)
+
+
+def demo(
+    run: Invocation,
+    keep: Annotated[bool, typer.Option("--keep/--remove", help="Keep what it made, to look at it afterwards.")] = True,
+    serve: Annotated[bool, typer.Option("--serve", help="Stay afterwards, until Ctrl-C.")] = False,
+) -> None:
+    """Two models from data to answers in a minute: handwritten digits, and tumours from measurements."""
+    from modeltap.cli.demo import run_demo
+
+    run_demo(run, keep=keep, serve=serve)
+
+
+def take_over(home: Path, out: Output) -> None:
+    """Asks a server that was started in the background to end, so that this one can have the home.
+
+    Raises HomeInUse where it does not end in time. A server that a person started is left alone.
+    """
+    from modeltap.cli.connect import find_server
+    from modeltap.errors import HomeInUse
+
+    server = find_server(home)
+    if server is None or not server.background or not _is_ours(home, server):
+        return
+    out.note("the background server ends, this one takes over …")
+    os.kill(server.pid, signal.SIGTERM)
+    deadline_s = time.monotonic() + TAKE_OVER_LIMIT_S
+    while _is_held(home):
+        if time.monotonic() > deadline_s:
+            raise HomeInUse(f"the background server (process {server.pid}) does not end; stop it, and try again")
+        time.sleep(POLL_S)
+
+
+def _is_ours(home: Path, server: ServerFile) -> bool:
+    """Whether the process is the one that answers with the home's own key."""
+    from modeltap.client import Client
+    from modeltap.client.discovery import read_key
+    from modeltap.errors import ModeltapError
+
+    try:
+        with Client(server.url, read_key(home)) as client:
+            return client.server().pid == server.pid
+    except ModeltapError:
+        return False
+
+
+def _is_held(home: Path) -> bool:
+    from modeltap.errors import HomeInUse
+    from modeltap.jobs.lock import HomeLock
+
+    try:
+        HomeLock.acquire(home).release()
+    except HomeInUse:
+        return True
+    return False
+
+
+def _announce(home: Path, out: Output) -> None:
+    """Prints the one JSON document once this process serves."""
+    from modeltap.client.discovery import read_server_file
+
+    while True:
+        server = read_server_file(home)
+        if server is not None and server.pid == os.getpid():
+            out.answer({"name": "modeltap", "url": server.url, "pid": server.pid, "home": str(home)}, lambda: None)
+            return
+        time.sleep(POLL_S)

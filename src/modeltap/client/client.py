@@ -1,0 +1,246 @@
+"""`Client`: one server's datasets, jobs, models and deployments, and the path from data to answers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, overload
+
+from modeltap.client import predicting
+from modeltap.client.datasets import Datasets
+from modeltap.client.deployments import Deployments
+from modeltap.client.discovery import locate
+from modeltap.client.jobs import Jobs, OnProgress
+from modeltap.client.models import Models
+from modeltap.client.transport import Transport
+from modeltap.client.values import (
+    Dataset,
+    Deployment,
+    EvaluateResult,
+    Job,
+    Predictions,
+    RenderedRecipe,
+    Server,
+    TrainResult,
+    Version,
+    read_answer,
+)
+from modeltap.errors import InvalidRecipe
+
+RecipeLike = Mapping[str, Any] | str | os.PathLike[str]
+"""A recipe as a mapping, as YAML text, or the path of a YAML file."""
+
+
+class Client:
+    """Talks to one modeltap server; close it, or use it as a context manager. Not for several threads at once.
+
+    url and key: of the server; else MODELTAP_URL and MODELTAP_KEY; else those of the server that runs on `home`
+    (MODELTAP_HOME, ~/.modeltap). Every call raises the named errors of modeltap.errors, and those of modeltap.client.errors.
+
+        with modeltap.Client() as client:
+            client.datasets.add("adult.csv", name="adult", target="income")
+            result = client.train("adult", task="tabular-classification")
+            client.deployments.create(result.version, name="income")
+            client.predict("income", [{"age": 39, "education": "Bachelors"}])[0]["label"]
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        key: str | None = None,
+        *,
+        home: str | os.PathLike[str] | None = None,
+        timeout_s: float = 60.0,
+    ) -> None:
+        where = None if home is None else Path(home)
+        self.transport = Transport(
+            locate(url, key, home=where), timeout_s=timeout_s, locate=lambda: locate(url, key, home=where)
+        )
+        self.jobs = Jobs(self.transport)
+        self.datasets = Datasets(self.transport, self.jobs)
+        self.models = Models(self.transport)
+        self.deployments = Deployments(self.transport)
+
+    @property
+    def url(self) -> str:
+        return self.transport.address.url
+
+    def close(self) -> None:
+        self.transport.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def server(self) -> Server:
+        """What runs there: its version, process, home and settings."""
+        return read_answer(self.transport.json("GET", "/api/server"), Server)
+
+    @overload
+    def train(
+        self,
+        dataset: str | Dataset,
+        *,
+        task: str | None = ...,
+        target: str | None = ...,
+        recipe: RecipeLike | None = ...,
+        settings: Mapping[str, Any] | None = ...,
+        name: str | None = ...,
+        wait: Literal[True] = ...,
+        on_progress: OnProgress | None = ...,
+    ) -> TrainResult: ...
+    @overload
+    def train(
+        self,
+        dataset: str | Dataset,
+        *,
+        task: str | None = ...,
+        target: str | None = ...,
+        recipe: RecipeLike | None = ...,
+        settings: Mapping[str, Any] | None = ...,
+        name: str | None = ...,
+        wait: Literal[False],
+    ) -> Job: ...
+    def train(
+        self,
+        dataset: str | Dataset,
+        *,
+        task: str | None = None,
+        target: str | None = None,
+        recipe: RecipeLike | None = None,
+        settings: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        wait: bool = True,
+        on_progress: OnProgress | None = None,
+    ) -> TrainResult | Job:
+        """The new version and its metrics, or the job at once where `wait` is False.
+
+        settings: recipe keys with dots → values, on top of the recipe: {"optimizer.lr": 0.01, "epochs": 5}.
+        Raises NotFound, InvalidRecipe; waiting also the error that the job failed with, and JobStopped.
+        """
+        body = {
+            "kind": "train",
+            "dataset": _ref(dataset),
+            "task": task,
+            "target": target,
+            "recipe": read_recipe(recipe),
+            "set": dict(settings) if settings else None,
+            "name": name,
+        }
+        job = self._submit(body)
+        if not wait:
+            return job
+        return read_answer(self.jobs.wait(job.id, on_progress=on_progress).result or {}, TrainResult)
+
+    @overload
+    def evaluate(
+        self,
+        model: str | Version,
+        dataset: str | Dataset,
+        *,
+        part: str | None = ...,
+        slices: Sequence[str] = ...,
+        wait: Literal[True] = ...,
+        on_progress: OnProgress | None = ...,
+    ) -> EvaluateResult: ...
+    @overload
+    def evaluate(
+        self,
+        model: str | Version,
+        dataset: str | Dataset,
+        *,
+        part: str | None = ...,
+        slices: Sequence[str] = ...,
+        wait: Literal[False],
+    ) -> Job: ...
+    def evaluate(
+        self,
+        model: str | Version,
+        dataset: str | Dataset,
+        *,
+        part: str | None = None,
+        slices: Sequence[str] = (),
+        wait: bool = True,
+        on_progress: OnProgress | None = None,
+    ) -> EvaluateResult | Job:
+        """How good a version is on a dataset, also by the values of the columns in `slices`; or the job at once.
+
+        Raises NotFound, InvalidData; waiting also the error that the job failed with, and JobStopped.
+        """
+        body = {
+            "kind": "evaluate",
+            "model": model.id if isinstance(model, Version) else model,
+            "dataset": _ref(dataset),
+            "part": part,
+            "slices": list(slices) or None,
+        }
+        job = self._submit(body)
+        if not wait:
+            return job
+        return read_answer(self.jobs.wait(job.id, on_progress=on_progress).result or {}, EvaluateResult)
+
+    def predict(
+        self,
+        deployment: str | Deployment | None,
+        instances: Any = None,
+        *,
+        csv: str | bytes | None = None,
+        image: predicting.Picture | None = None,
+    ) -> Predictions:
+        """One answer a row: {"label", "score", "scores"} of a classifier, a number of a regression.
+
+        instances: rows (objects of columns, or arrays), one object, a data frame or an array; or csv: text with a header
+        line; or image: a picture's path or bytes. Raises NotFound, InvalidValue naming row and column, Unavailable.
+        """
+        name = deployment.name if isinstance(deployment, Deployment) else deployment
+        return predicting.predict(self.transport, name, instances, csv=csv, image=image)
+
+    def render_recipe(
+        self,
+        task: str | None = None,
+        *,
+        recipe: RecipeLike | None = None,
+        settings: Mapping[str, Any] | None = None,
+        target: str | None = None,
+    ) -> RenderedRecipe:
+        """The full recipe that such a run would have; the task may stand in the recipe. Raises InvalidRecipe."""
+        body = {"task": task, "recipe": read_recipe(recipe), "set": dict(settings) if settings else None, "target": target}
+        return read_answer(self.transport.json("POST", "/api/recipes/render", body=_given(body)), RenderedRecipe)
+
+    def gc(self, *, grace_s: float | None = None) -> dict[str, Any]:
+        """{"removed", "freed_bytes", "kept"}: artifacts that nothing names and that are older than the grace are gone."""
+        freed: dict[str, Any] = self.transport.json("POST", "/api/gc", body=_given({"grace_s": grace_s}))
+        return freed
+
+    def backup(self, path: str | os.PathLike[str], *, on_bytes: Callable[[int], None] | None = None) -> int:
+        """The size in bytes of the written backup; the file appears when it is complete. Raises StorageFailed."""
+        return self.transport.download("/api/backup", Path(path).expanduser(), on_bytes=on_bytes)
+
+    def _submit(self, body: dict[str, Any]) -> Job:
+        return read_answer(self.transport.json("POST", "/api/jobs", body=_given(body)), Job)
+
+
+def read_recipe(recipe: RecipeLike | None) -> Mapping[str, Any] | str | None:
+    """A mapping or YAML text as the server takes it; a path is read. Raises InvalidRecipe where no file is there."""
+    if recipe is None or isinstance(recipe, Mapping):
+        return recipe
+    if isinstance(recipe, str) and ("\n" in recipe or ": " in recipe):
+        return recipe
+    path = Path(recipe).expanduser()
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        reason = problem.strerror if isinstance(problem, OSError) else "it is not UTF-8 text"
+        raise InvalidRecipe(f"the recipe '{path}' cannot be read: {reason}") from None
+
+
+def _ref(dataset: str | Dataset) -> str:
+    return dataset.id if isinstance(dataset, Dataset) else dataset
+
+
+def _given(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if value is not None}

@@ -1,0 +1,72 @@
+"""What a call can raise: modeltap's own named errors by their code, and the few that only a client can have.
+
+ModeltapError
+├── the classes of modeltap.errors     by the `code` of the answer, or of a failed job's `error`
+├── ApiError                           an answer whose code this client does not know; it has `status`
+├── Unavailable ── ConnectionFailed    there was no answer at all
+└── Conflict ── JobStopped             a job that was waited for was paused or cancelled
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from modeltap.errors import Conflict, ModeltapError, Unavailable
+
+
+class ApiError(ModeltapError):
+    """The server refused, for a reason that has no class here. `status` is the HTTP status, 0 for a job's error."""
+
+    code = "api_error"
+    title = "The server refused"
+
+    def __init__(self, message: str, *, fields: tuple[tuple[str, str], ...] = (), status: int = 0, code: str = "") -> None:
+        super().__init__(message, fields=fields)
+        self.status = status
+        self.server_code = code
+
+    def facts(self) -> dict[str, Any]:
+        return {**super().facts(), "code": self.server_code or self.code}
+
+
+class ConnectionFailed(Unavailable):
+    """No answer came: no server there, or the connection broke."""
+
+    code = "connection_failed"
+    title = "The server does not answer"
+
+
+class JobStopped(Conflict):
+    """The job that was waited for did not end by itself; `modeltap jobs resume` lets it go on."""
+
+    code = "job_stopped"
+    title = "The job was stopped"
+
+    def __init__(self, message: str, *, job: str, state: str) -> None:
+        super().__init__(message)
+        self.job = job
+        self.state = state
+
+
+def error_from(facts: Mapping[str, Any], *, status: int = 0) -> ModeltapError:
+    """The named error that {"code", "title", "detail", "errors"?} tells of; ApiError where the code is unknown."""
+    code = str(facts.get("code") or "")
+    message = str(facts.get("detail") or facts.get("title") or "the server gave no reason")
+    fields = tuple((str(e.get("field", "")), str(e.get("detail", ""))) for e in facts.get("errors") or ())
+    kind = BY_CODE.get(code)
+    if kind is None:
+        return ApiError(message, fields=fields, status=status, code=code)
+    error = kind.__new__(kind)
+    ModeltapError.__init__(error, message, fields=fields)  # some classes word their own message from facts
+    return error
+
+
+def _named(parent: type[ModeltapError]) -> Iterator[type[ModeltapError]]:
+    for kind in parent.__subclasses__():
+        if kind.__module__ == ModeltapError.__module__:
+            yield kind
+            yield from _named(kind)
+
+
+BY_CODE: dict[str, type[ModeltapError]] = {kind.code: kind for kind in _named(ModeltapError)}

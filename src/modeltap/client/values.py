@@ -1,0 +1,184 @@
+"""What the server's answers hold, as typed values. `raw` is the whole JSON object, also what this client does not know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any, TypeVar, overload
+
+import msgspec
+
+from modeltap.client.errors import ApiError
+from modeltap.domain.dataset import Schema
+from modeltap.domain.progress import Progress
+
+RESTING = frozenset({"succeeded", "failed", "cancelled", "paused"})
+"""States that a job leaves only when somebody asks."""
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    raw: dict[str, Any] = {}
+
+
+class Server(Answer, frozen=True, kw_only=True):
+    version: str
+    pid: int
+    home: str = ""
+    background: bool = False
+    started_at: datetime | None = None
+    settings: dict[str, Any] = {}
+
+
+class Dataset(Answer, frozen=True, kw_only=True):
+    """One version of a dataset. `created` is False where the same data was there already; `profile` is of `get` only."""
+
+    id: str
+    name: str
+    version: int
+    digest: str
+    schema: Schema
+    num_rows: dict[str, int]
+    created: bool = False
+    notices: tuple[str, ...] = ()
+    job: str | None = None
+    created_at: datetime | None = None
+    profile: dict[str, Any] | None = None
+    versions: tuple[int, ...] = ()
+    size_bytes: int | None = None
+
+
+class Job(Answer, frozen=True, kw_only=True):
+    id: str
+    kind: str
+    state: str
+    spec: dict[str, Any] = {}
+    wanted: str = "run"
+    attempt: int = 0
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    progress: Progress | None = None
+    result: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether it ended or is paused: nothing more happens until somebody asks."""
+        return self.state in RESTING
+
+
+class Version(Answer, frozen=True, kw_only=True):
+    """One version of a model. `metrics`: part → metric → value. From `manifest` on only `get` tells: that of the bundle, and
+    its `files` with their sizes in bytes."""
+
+    id: str
+    name: str
+    version: int
+    digest: str
+    state: str = "candidate"
+    aliases: tuple[str, ...] = ()
+    created_at: datetime | None = None
+    task: str = ""
+    architecture: str = ""
+    dataset: str = ""
+    job: str | None = None
+    metrics: dict[str, dict[str, Any]] = {}
+    manifest: dict[str, Any] = {}
+    evaluation: dict[str, Any] | None = None
+    history: tuple[Any, ...] = ()
+    versions: tuple[dict[str, Any], ...] = ()
+    files: dict[str, int] = {}
+
+
+class Model(Answer, frozen=True, kw_only=True):
+    """A model's name, how many versions it has, and the newest."""
+
+    name: str
+    versions: int
+    latest: Version
+
+
+class Comparison(Answer, frozen=True, kw_only=True):
+    """`metrics`: metric → version → value. `recipe_differences`: recipe key → version → value, only where they differ."""
+
+    versions: tuple[Version, ...]
+    metrics: dict[str, dict[str, Any]]
+    recipe_differences: dict[str, dict[str, Any]] = {}
+
+
+class Deployment(Answer, frozen=True, kw_only=True):
+    name: str
+    routes: tuple[dict[str, Any], ...] = ()
+    previous: tuple[dict[str, Any], ...] = ()
+    is_default: bool = False
+    status: str = ""
+    reason: str = ""
+    task: str = ""
+    labels: tuple[str, ...] = ()
+    signature: dict[str, Any] | None = None
+    url: str = ""
+
+
+class TrainResult(Answer, frozen=True, kw_only=True):
+    """`metrics`: part (test, val) → metric → value, with `<metric>_interval` beside it."""
+
+    job: str
+    version: str
+    name: str
+    digest: str = ""
+    metrics: dict[str, dict[str, Any]] = {}
+    notices: tuple[str, ...] = ()
+
+
+class EvaluateResult(Answer, frozen=True, kw_only=True):
+    job: str
+    model: str
+    dataset: str
+    part: str
+    metrics: dict[str, Any] = {}
+    evaluation: dict[str, Any] | None = None
+
+
+class RenderedRecipe(Answer, frozen=True, kw_only=True):
+    recipe: dict[str, Any]
+    yaml: str
+
+
+class Predictions(Sequence[Any]):
+    """One answer a row, in order; `model` is the version that gave them."""
+
+    def __init__(self, raw: dict[str, Any]) -> None:
+        self.raw = raw
+        self.answers: list[Any] = raw.get("predictions", [])
+        self.model: str = raw.get("model", "")
+        self.id: str = raw.get("id", "")
+
+    def __len__(self) -> int:
+        return len(self.answers)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.answers)
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Any]: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        return self.answers[index]
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} answers of {self.model}>"
+
+
+A = TypeVar("A", bound=Answer)
+
+
+def read_answer(raw: Any, kind: type[A]) -> A:
+    """The JSON object as that value. Raises ApiError if this client does not understand it."""
+    try:
+        return msgspec.convert({**raw, "raw": raw}, kind, strict=False)
+    except (msgspec.ValidationError, TypeError) as problem:
+        raise ApiError(
+            f"the server's answer is not a {kind.__name__} as this client knows it ({problem});"
+            " use a client of the server's version: modeltap --version on both sides"
+        ) from None

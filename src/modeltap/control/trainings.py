@@ -1,0 +1,124 @@
+"""Training and evaluation: what can be checked before a job is made is checked here, so that a mistake costs no wait."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from typing import Any
+
+import msgspec
+
+from modeltap.domain.dataset import Dataset
+from modeltap.domain.job import Job
+from modeltap.domain.names import parse_name
+from modeltap.domain.recipe import Recipe
+from modeltap.errors import InvalidData, InvalidRecipe, MissingExtra, nearest
+from modeltap.recipe.parse import apply_settings, load_document, parse_recipe
+from modeltap.recipe.render import recipe_document, render_recipe
+from modeltap.storage.datasets import DatasetRepository
+from modeltap.storage.jobs import JobRepository
+from modeltap.storage.models import ModelRepository
+from modeltap.tasks.catalogue import find_task, task_names
+
+PARTS = ("train", "val", "test", "rows", "all")
+
+
+class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What a training job does; `recipe` is the full document."""
+
+    dataset: str
+    name: str
+    recipe: dict[str, Any]
+
+
+class EvaluateSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What an evaluation job does. `part` None is the dataset's own test part, else all of its rows."""
+
+    model: str
+    dataset: str
+    part: str | None = None
+    slices: tuple[str, ...] = ()
+
+
+class Trainings:
+    def __init__(
+        self, datasets: DatasetRepository, models: ModelRepository, jobs: JobRepository, wake: Callable[[], None]
+    ) -> None:
+        self._datasets = datasets
+        self._models = models
+        self._jobs = jobs
+        self._wake = wake
+
+    def start_training(
+        self,
+        dataset_ref: str,
+        *,
+        task: str | None = None,
+        target: str | None = None,
+        recipe: Mapping[str, Any] | str | None = None,
+        settings: Mapping[str, Any] | None = None,
+        name: str | None = None,
+    ) -> Job:
+        """The queued job. Raises NotFound for the dataset, InvalidRecipe, InvalidData if the two do not fit, MissingExtra."""
+        if find_spec("torch") is None or find_spec("sklearn") is None:
+            raise MissingExtra(what="what training needs", extra="train")
+        dataset = self._datasets.get(dataset_ref)
+        parsed = self.read_recipe(recipe, task=task, target=target, settings=settings)
+        _check_fit(dataset, parsed)
+        model = parse_name("model", name or dataset.name)
+        spec = TrainSpec(dataset=dataset.id, name=model, recipe=recipe_document(parsed))
+        job = self._jobs.add("train", msgspec.to_builtins(spec), datetime.now(UTC))
+        self._wake()
+        return job
+
+    def start_evaluation(self, model_ref: str, dataset_ref: str, *, part: str | None = None, slices: Sequence[str] = ()) -> Job:
+        """The queued job. Raises NotFound, InvalidData for a part or slice column that the dataset does not have."""
+        version = self._models.get(model_ref)
+        dataset = self._datasets.get(dataset_ref)
+        if part is not None and part != "all" and part not in dataset.num_rows:
+            raise InvalidData(f"{dataset.id} has no part '{part}'; it has: {', '.join(dataset.num_rows)} (or 'all')")
+        known = [c.name for c in dataset.schema.columns]
+        for column in slices:
+            if column not in known:
+                raise InvalidData(f"{dataset.id} has no column '{column}' to slice by{nearest(column, known)}")
+        spec = EvaluateSpec(model=version.id, dataset=dataset.id, part=part, slices=tuple(slices))
+        job = self._jobs.add("evaluate", msgspec.to_builtins(spec), datetime.now(UTC))
+        self._wake()
+        return job
+
+    def read_recipe(
+        self,
+        recipe: Mapping[str, Any] | str | None,
+        *,
+        task: str | None,
+        target: str | None,
+        settings: Mapping[str, Any] | None,
+    ) -> Recipe:
+        """The complete recipe of these parts. Raises InvalidRecipe."""
+        document = load_document(recipe) if isinstance(recipe, str) else (recipe or {})
+        return parse_recipe(apply_settings(document, settings or {}), task=task, target=target)
+
+    def render(self, recipe: Recipe) -> dict[str, Any]:
+        return {"recipe": recipe_document(recipe), "yaml": render_recipe(recipe)}
+
+
+def _check_fit(dataset: Dataset, recipe: Recipe) -> None:
+    task = find_task(recipe.task)
+    schema = dataset.schema
+    if schema.form not in task.forms:
+        fitting = [name for name in task_names() if schema.form in find_task(name).forms]
+        raise InvalidData(
+            f"{task.name} takes {' or '.join(task.forms)}, {dataset.id} is {schema.form};"
+            f" tasks for it: {', '.join(fitting) or 'none'}"
+        )
+    known = [c.name for c in schema.columns]
+    target = recipe.data.target
+    if target is None:
+        if schema.target is None:
+            raise InvalidRecipe(f"no target: name the column to predict with --target; columns: {', '.join(known[:40])}")
+    elif target not in known:
+        raise InvalidRecipe(f"the target '{target}' is no column of {dataset.id}{nearest(target, known)}")
+    for name in recipe.data.columns:
+        if name not in known:
+            raise InvalidRecipe(f"data.columns names '{name}', which is no column of {dataset.id}{nearest(name, known)}")

@@ -1,0 +1,84 @@
+"""Categories → features: a code for each known text, then one-hot floats, a code for an embedding, or an ordered number.
+
+"" is the missing value and a category like any other. Letters: N rows.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modeltap.data.fitting import FitSettings, Group
+from modeltap.data.graph import GraphWriter
+from modeltap.domain.dataset import Column
+from modeltap.domain.recipe import Transforms
+from modeltap.domain.signature import Array, Batch
+
+FEW_CATEGORIES = 12
+"""Up to here trees get one-hot features; beyond, one split on an ordered number does what many on one-hots would."""
+
+
+def fit_categories(
+    writer: GraphWriter, chosen: list[tuple[str, Column]], batch: Batch, target_N: Array, settings: FitSettings
+) -> tuple[list[Group], list[tuple[str, int]], list[str]]:
+    """Float groups, (tensor (N,) int64, cardinality) of each embedded column, and notices."""
+    groups: list[Group] = []
+    codes: list[tuple[str, int]] = []
+    notices: list[str] = []
+    for transform, column in chosen:
+        texts_N = batch[column.name]
+        known, rare = _known(texts_N, settings.transforms)
+        if transform == "auto":
+            transform = settings.auto_categories
+            if settings.trees:
+                transform = "one-hot" if len(known) <= FEW_CATEGORIES else "ordinal"
+        if rare:
+            notices.append(f"column '{column.name}': {rare} rare categories share one bucket with unseen ones")
+        if transform == "one-hot":
+            groups.append(_one_hot(writer, column.name, known, bucket=rare > 0))
+        elif transform == "embedding":
+            codes.append((_codes(writer, column.name, known, first=1, unknown=0), len(known) + 1))
+        else:
+            known = _by_target(known, texts_N, np.asarray(target_N, dtype=np.float64))
+            order = _codes(writer, column.name, known, first=0, unknown=-1)
+            number = writer.node("Unsqueeze", [writer.cast(order, "FP32"), writer.constant([1], np.int64)])
+            groups.append(Group(number, (column.name,)))
+    return groups, codes, notices
+
+
+def _known(texts_N: Array, transforms: Transforms) -> tuple[list[str], int]:
+    """Categories with a code of their own, the most frequent first, and how many others there are."""
+    names, counts = np.unique(texts_N.astype(str), return_counts=True)
+    ordered = sorted(zip(names.tolist(), counts.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0]))
+    threshold = min(transforms.rare_count, max(1, len(texts_N) // 20))
+    known = [name for name, count in ordered if count >= threshold][: transforms.max_categories]
+    return known or [ordered[0][0]], len(ordered) - max(len(known), 1)
+
+
+def _codes(writer: GraphWriter, tensor: str, known: list[str], *, first: int, unknown: int) -> str:
+    return writer.node(
+        "LabelEncoder",
+        [tensor],
+        domain="ai.onnx.ml",
+        keys_strings=known,
+        values_int64s=list(range(first, first + len(known))),
+        default_int64=unknown,
+    )
+
+
+def _one_hot(writer: GraphWriter, name: str, known: list[str], *, bucket: bool) -> Group:
+    """A 0/1 feature a category. Rare and unseen texts share a last one if training had rare rows to fit it with; otherwise
+    they are all zeros, because a weight that nothing was fitted to would be noise."""
+    width = len(known) + int(bucket)
+    codes = _codes(writer, name, known, first=0, unknown=len(known) if bucket else -1)
+    column = writer.node("Unsqueeze", [codes, writer.constant([1], np.int64)])
+    hot = writer.node("Equal", [column, writer.constant(np.arange(width)[None, :], np.int64)])
+    names = [f"{name}={text}" if text else f"{name}:missing" for text in known]
+    return Group(writer.cast(hot, "FP32"), tuple(names + [f"{name}:other"] * bucket))
+
+
+def _by_target(known: list[str], texts_N: Array, target_N: NDArray[np.float64]) -> list[str]:
+    """Categories by their mean target: for two classes and for numbers the order in which one split can part them best
+    (Fisher 1958)."""
+    means = {text: float(target_N[texts_N == text].mean()) for text in known}
+    return sorted(known, key=lambda text: (means[text], text))

@@ -1,0 +1,242 @@
+"""Wire value → typed input, by the schema: the one door between what arrives and what a graph takes.
+
+Training, every protocol and the golden replay read rows here, so that the same value can only become the same number.
+Letters: N rows.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from modeltap.data.cells import ParseCell, cell_parser, shown
+from modeltap.data.images import fit_shape, parse_image, parse_pixels
+from modeltap.domain.dataset import Column, Schema
+from modeltap.domain.signature import Array, Batch, Datatype, TensorSpec
+from modeltap.errors import InvalidValue, nearest
+
+MAX_REPORTED = 20
+DELIMITERS = (",", ";", "\t", "|")
+
+
+def input_spec(column: Column) -> TensorSpec:
+    """The graph input of a feature column; -1 is the sample."""
+    datatype: Datatype
+    match column.kind:
+        case "number" | "boolean" | "datetime":
+            datatype = "FP64"
+        case "category" | "text":
+            datatype = "BYTES"
+        case "image":
+            datatype = "UINT8"
+        case "array":
+            datatype = column.datatype
+    return TensorSpec(column.name, datatype, (-1, *column.shape))
+
+
+def parse_column(column: Column, values: Sequence[Any] | Array, *, missing: Collection[str]) -> Array:
+    """Typed values of one column: float64 (N,) with NaN where missing, object (N,) of str with "" where missing, uint8 or
+    numbers (N, *shape). Equal texts are parsed once. Raises InvalidValue listing the first rows that do not fit."""
+    if column.kind in ("image", "array"):
+        return _parse_blocks(column, values)
+    if isinstance(values, np.ndarray) and values.dtype == np.float64 and column.kind == "number":
+        if np.isinf(values).any():
+            _refuse(column, [(int(np.flatnonzero(np.isinf(values))[0]), "inf is not a finite number; send null")])
+        return values
+    return _parse_cells(cell_parser(column, missing), column, values)
+
+
+def _parse_cells(parse: ParseCell, column: Column, values: Sequence[Any] | Array) -> Array:
+    wrong: list[tuple[int, str]] = []
+    memo: dict[Any, float | str] = {}
+    parsed: list[float | str] = []
+    filler: float | str = "" if column.kind in ("category", "text") else 0.0
+    for row, cell in enumerate(values):
+        key = (type(cell), cell)
+        try:
+            if key not in memo:
+                memo[key] = parse(cell)
+            parsed.append(memo[key])
+        except InvalidValue as problem:
+            wrong.append((row, problem.message))
+            parsed.append(filler)
+        except TypeError:
+            wrong.append((row, f"{shown(cell)} is not a single value"))
+            parsed.append(filler)
+    if wrong:
+        _refuse(column, wrong)
+    if isinstance(filler, str):
+        texts = np.empty(len(parsed), dtype=object)
+        texts[:] = parsed
+        return texts
+    return np.array(parsed, dtype=np.float64)
+
+
+def _parse_blocks(column: Column, values: Sequence[Any] | Array) -> Array:
+    if isinstance(values, np.ndarray) and values.dtype != object and values.ndim > 1:
+        shape = (len(values), *column.shape)
+        return parse_pixels(values, shape) if column.kind == "image" else _numbers(column, values, shape)
+    wrong: list[tuple[int, str]] = []
+    blocks: list[Array] = []
+    for row, value in enumerate(values):
+        try:
+            if column.kind == "image":
+                blocks.append(parse_image(value, column.shape))
+            else:
+                blocks.append(_numbers(column, value, column.shape))
+        except InvalidValue as problem:
+            wrong.append((row, problem.message))
+    if wrong:
+        _refuse(column, wrong)
+    if not blocks:
+        return np.empty((0, *column.shape), dtype=np.uint8)
+    return np.stack(blocks)
+
+
+def _numbers(column: Column, value: Any, shape: tuple[int, ...]) -> Array:
+    try:
+        block = np.asarray(value)
+    except ValueError:
+        raise InvalidValue("the rows of the array differ in length") from None
+    if block.dtype.kind not in "uifb":
+        raise InvalidValue("the array holds something that is not a number")
+    if column.datatype == "INT64":
+        if block.dtype.kind == "f" and not np.array_equal(block, np.floor(block)):
+            raise InvalidValue("the array holds whole numbers")
+        return fit_shape(block.astype(np.int64), shape)
+    if not np.isfinite(block).all():
+        raise InvalidValue("the array holds a number that is not finite")
+    with np.errstate(over="ignore"):
+        single = block.astype(np.float32)
+    if not np.isfinite(single).all():
+        raise InvalidValue("the array holds a number too large for 32 bits")
+    return fit_shape(single, shape)
+
+
+def _refuse(column: Column, wrong: Sequence[tuple[int, str]]) -> None:
+    row, what = wrong[0]
+    more = f" (and {len(wrong) - 1} more rows)" if len(wrong) > 1 else ""
+    raise InvalidValue(
+        f"column '{column.name}' ({column.kind}), row {row + 1}: {what}{more}",
+        fields=[(f"[{row}].{column.name}", what) for row, what in wrong[:MAX_REPORTED]],
+    )
+
+
+class RowReader:
+    """Reads rows by one schema into the graph's inputs. Columns that are no features are accepted and left out."""
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self.features = schema.features
+        self.names = [c.name for c in self.features]
+        self._known = frozenset(c.name for c in schema.columns)
+        self._feature_names = frozenset(self.names)
+        self._cells: dict[str, ParseCell] = {
+            c.name: cell_parser(c, schema.missing) for c in self.features if c.kind not in ("image", "array")
+        }
+        every = [c.name for c in schema.columns]
+        target = schema.target
+        self._orders = [every, [n for n in every if target is None or n != target.name], self.names]
+
+    @property
+    def single(self) -> Column | None:
+        """The only input, where a row may be its bare value: an image, an array or a text."""
+        return self.features[0] if len(self.features) == 1 else None
+
+    def rows(self, rows: Sequence[Any]) -> Batch:
+        """Inputs of N rows, each an object of columns, an array in the columns' order, or the bare value of a single input.
+
+        Raises InvalidValue if a column is unknown, missing or of the wrong kind; an explicit null is a missing value.
+        """
+        if not rows:
+            raise InvalidValue("there are no rows; send at least one")
+        gathered: dict[str, list[Any]] = {name: [] for name in self.names}
+        for number, row in enumerate(rows):
+            cells = self._row(row, number)
+            for name in self.names:
+                gathered[name].append(cells[name])
+        return self._typed(gathered)
+
+    def columns(self, columns: Mapping[str, Any]) -> Batch:
+        """Inputs from whole columns, all of one length."""
+        self._check_names(columns, "")
+        lengths = {name: _length(name, columns[name]) for name in self.names}
+        if len(set(lengths.values())) > 1:
+            told = ", ".join(f"'{name}' has {n}" for name, n in lengths.items())
+            raise InvalidValue(f"the columns differ in length: {told}")
+        if not next(iter(lengths.values()), 0):
+            raise InvalidValue("there are no rows; send at least one")
+        return self._typed({name: columns[name] for name in self.names})
+
+    def csv(self, text: str) -> Batch:
+        """Inputs from CSV text with or without a header line; also tab, semicolon and bar as delimiters."""
+        return self.rows(self.csv_rows(text))
+
+    def csv_rows(self, text: str) -> list[Any]:
+        """The rows of CSV text as objects (with a header) or as arrays in the columns' order."""
+        lines = [row for row in csv.reader(io.StringIO(text), delimiter=self._delimiter(text), skipinitialspace=True) if row]
+        if not lines:
+            raise InvalidValue("the CSV body is empty; send at least one line")
+        head = [cell.strip() for cell in lines[0]]
+        if self._feature_names <= set(head) or (len(lines) > 1 and self._known >= set(head)):
+            for number, row in enumerate(lines[1:], start=2):
+                if len(row) != len(head):
+                    raise InvalidValue(f"line {number} has {len(row)} cells, the header has {len(head)}")
+            return [dict(zip(head, row, strict=True)) for row in lines[1:]]
+        return list(lines)
+
+    def _delimiter(self, text: str) -> str:
+        first = next((line for line in text.splitlines() if line.strip()), "")
+        widths = {len(order) for order in self._orders}
+        for delimiter in DELIMITERS:
+            if len(next(csv.reader([first], delimiter=delimiter), [])) in widths:
+                return delimiter
+        return max(DELIMITERS, key=first.count)
+
+    def _row(self, row: Any, number: int) -> Mapping[str, Any]:
+        single = self.single
+        if isinstance(row, Mapping):
+            self._check_names(row, f"row {number + 1}: ")
+            return row
+        if single is not None and (single.kind in ("image", "array", "text") or not isinstance(row, list | tuple)):
+            return {single.name: row}
+        if isinstance(row, list | tuple | np.ndarray):
+            for order in self._orders:
+                if len(row) == len(order):
+                    return dict(zip(order, row, strict=True))
+            raise InvalidValue(
+                f"row {number + 1} has {len(row)} cells; the model takes {len(self.names)}: {', '.join(self.names[:30])}"
+            )
+        raise InvalidValue(f"row {number + 1} is {shown(row)}; a row is an object of columns or an array of cells")
+
+    def _check_names(self, given: Mapping[str, Any], where: str) -> None:
+        unknown = [name for name in given if name not in self._known]
+        absent = [name for name in self.names if name not in given]
+        if not unknown and not absent:
+            return
+        fields = [(str(name), f"unknown column{nearest(str(name), self._known)}") for name in unknown]
+        fields += [(name, "missing; send null if it is not known") for name in absent]
+        told = [f"unknown column '{name}'{nearest(str(name), self._known)}" for name in unknown[:3]]
+        if absent:
+            told.append(f"missing: {', '.join(absent[:12])} (send null for a value that is not known)")
+        raise InvalidValue(where + "; ".join(told), fields=fields[:MAX_REPORTED])
+
+    def _typed(self, columns: Mapping[str, Any]) -> Batch:
+        batch: Batch = {}
+        for column in self.features:
+            values = columns[column.name]
+            if column.name in self._cells and not isinstance(values, np.ndarray):
+                batch[column.name] = _parse_cells(self._cells[column.name], column, values)
+            else:
+                batch[column.name] = parse_column(column, values, missing=self.schema.missing)
+        return batch
+
+
+def _length(name: str, values: Any) -> int:
+    if isinstance(values, list | tuple | np.ndarray):
+        return len(values)
+    raise InvalidValue(f"column '{name}' is {shown(values)}; a column is an array of values")

@@ -1,0 +1,85 @@
+"""A model's versions, and the manifest that a bundle begins with."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+
+from modeltap.domain.dataset import Schema
+from modeltap.domain.signature import Signature
+from modeltap.errors import Conflict
+
+VersionState = Literal["candidate", "approved", "rejected", "retired"]
+
+TRANSITIONS: dict[tuple[VersionState, str], VersionState] = {
+    ("candidate", "approve"): "approved",
+    ("candidate", "reject"): "rejected",
+    ("approved", "retire"): "retired",
+}
+
+BUNDLE_FORMAT = 1
+
+
+class Lineage(msgspec.Struct, frozen=True, kw_only=True):
+    """What a version was made from: everything that decides its weights."""
+
+    dataset: str
+    dataset_digest: str
+    recipe_digest: str
+    code_version: str
+    seed: int
+    threads: int
+    parent: str | None = None
+
+
+class EngineChoice(msgspec.Struct, frozen=True, kw_only=True):
+    """Which engine runs the graph. Smaller batches are padded up to `min_batch`, measured when the bundle was written, so
+    that a row's answer does not depend on the rows beside it; 0 means that only single rows are exact."""
+
+    name: Literal["onnxruntime"] = "onnxruntime"
+    min_batch: int = 1
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """The first file of a bundle. It holds no time, no job and no path, so that equal training gives an equal digest."""
+
+    format: int = BUNDLE_FORMAT
+    task: str
+    architecture: str
+    signature: Signature
+    engine: EngineChoice
+    schema: Schema
+    """The columns a row may have; reading a row by it gives the graph's typed inputs."""
+    output: str
+    """The output that holds the answer: class probabilities, or the predicted number."""
+    labels: tuple[str, ...] = ()
+    lineage: Lineage
+    metrics: dict[str, Any] = {}
+    """Part → metric → value, with `<metric>_interval` beside it."""
+
+
+class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """One immutable version of a named model; `digest` names its bundle in the artifact store."""
+
+    name: str
+    version: int
+    digest: str
+    state: VersionState
+    manifest: Manifest
+    job: str | None
+    created_at: datetime
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        return f"{self.name}@{self.version}"
+
+
+def next_state(state: VersionState, event: str) -> VersionState:
+    """The state after `event`. Raises Conflict if the event does not fit."""
+    try:
+        return TRANSITIONS[state, event]
+    except KeyError:
+        raise Conflict(f"a version that is {state} cannot be changed by '{event}'") from None

@@ -1,0 +1,66 @@
+"""ONNX Runtime as an Engine: tensors in, tensors out, on one thread."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from modeltap.domain.signature import Batch, Signature
+from modeltap.errors import Broken, InvalidValue
+
+
+class OnnxEngine:
+    """Runs one graph. Batches under `min_batch` are padded with copies of their last row, and with `min_batch` 0 rows are
+    run one at a time, because some kernels round differently there: an answer never depends on the rows beside it."""
+
+    def __init__(self, graph: Path | bytes, signature: Signature, *, min_batch: int = 1, threads: int = 1) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(
+                graph if isinstance(graph, bytes) else str(graph), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as problem:  # noqa: BLE001  onnxruntime raises its own unrelated classes for a graph it cannot read
+            raise Broken(f"ONNX Runtime cannot load the graph: {_reason(problem)}") from None
+        self.signature = signature
+        self._inputs = [spec.name for spec in signature.inputs]
+        self._outputs = [spec.name for spec in signature.outputs]
+        self._min_batch = min_batch
+
+    def run(self, batch: Batch) -> Batch:
+        num_rows = len(next(iter(batch.values())))
+        if self._min_batch == 0 and num_rows > 1:
+            singles = [self._run({name: rows[i : i + 1] for name, rows in batch.items()}) for i in range(num_rows)]
+            return {name: np.concatenate([single[name] for single in singles]) for name in self._outputs}
+        if num_rows < self._min_batch:
+            fill = self._min_batch - num_rows
+            padded = {name: np.concatenate([rows, np.repeat(rows[-1:], fill, axis=0)]) for name, rows in batch.items()}
+            return {name: rows[:num_rows] for name, rows in self._run(padded).items()}
+        return self._run(batch)
+
+    def _run(self, batch: Batch) -> Batch:
+        try:
+            answers = self._session.run(self._outputs, {name: batch[name] for name in self._inputs})
+        except KeyError as problem:
+            raise InvalidValue(f"the input {problem} is missing") from None
+        return dict(zip(self._outputs, answers, strict=True))
+
+    def close(self) -> None:
+        del self._session
+
+
+def runtime_version() -> str:
+    """The version of ONNX Runtime, part of what a golden replay must share to be equal to the bit."""
+    import onnxruntime
+
+    return str(onnxruntime.__version__)
+
+
+def _reason(problem: Exception) -> str:
+    return str(problem).splitlines()[0][:300] if str(problem) else type(problem).__name__

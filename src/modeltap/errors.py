@@ -1,0 +1,175 @@
+"""Named failures, grouped by what the caller can do about them.
+
+ModeltapError
+├── InvalidInput        what was given is wrong; change it           InvalidValue, InvalidRecipe, InvalidData, …
+├── NotFound            there is no such thing; name another
+├── Conflict            it exists, is in use, or is in the wrong state
+├── Refused             not allowed here                             Unauthenticated, UnsafeBind
+├── Unavailable         not now; try again                           StillLoading, Draining
+└── Broken              this installation cannot do it               MissingExtra, StorageFailed, DatabaseTooNew
+
+An error carries facts; its message says what was given, what is allowed and what to do. No HTTP code stands here:
+`api/problems.py` is the one table that turns a class into a status.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
+
+
+class ModeltapError(Exception):
+    """Root of every named failure. `code` names the rule in wire bodies; `fields` lists what is wrong where."""
+
+    code: ClassVar[str] = "error"
+    title: ClassVar[str] = "Something failed"
+
+    def __init__(self, message: str, *, fields: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.fields = tuple(fields)
+
+    def facts(self) -> dict[str, Any]:
+        """A JSON-ready description: code, title, detail and, where known, the fields that are wrong."""
+        body: dict[str, Any] = {"code": self.code, "title": self.title, "detail": self.message}
+        if self.fields:
+            body["errors"] = [{"field": where, "detail": what} for where, what in self.fields]
+        return body
+
+
+class InvalidInput(ModeltapError):
+    code = "invalid_input"
+    title = "The request is not valid"
+
+
+class InvalidValue(InvalidInput):
+    """A cell, row or tensor does not fit the schema."""
+
+    code = "invalid_value"
+    title = "A value does not fit the schema"
+
+
+class InvalidRecipe(InvalidInput):
+    code = "invalid_recipe"
+    title = "The recipe is not valid"
+
+
+class InvalidData(InvalidInput):
+    """A file cannot be read as a dataset, or a dataset cannot be used for the task."""
+
+    code = "invalid_data"
+    title = "The data cannot be used"
+
+
+class TooLarge(InvalidInput):
+    code = "too_large"
+    title = "The body is too large"
+
+    def __init__(self, *, given_bytes: int | None, limit_bytes: int) -> None:
+        given = "the body" if given_bytes is None else f"a body of {given_bytes:,} bytes"
+        super().__init__(
+            f"{given} is over the limit of {limit_bytes:,} bytes; send fewer rows at a time,"
+            " or raise MODELTAP_MAX_BODY_BYTES on the server"
+        )
+
+
+class UnsupportedMedia(InvalidInput):
+    code = "unsupported_media"
+    title = "This kind of body is not read here"
+
+
+class MethodNotAllowed(InvalidInput):
+    code = "method_not_allowed"
+    title = "The path does not take this method"
+
+
+class NotFound(ModeltapError):
+    code = "not_found"
+    title = "There is no such thing"
+
+    @classmethod
+    def named(cls, noun: str, name: str, known: Iterable[str] = ()) -> NotFound:
+        return cls(f"there is no {noun} '{name}'{nearest(name, known)}")
+
+
+class Conflict(ModeltapError):
+    code = "conflict"
+    title = "The state does not allow it"
+
+
+class GoldenMismatch(Conflict):
+    """The graph does not give the answers that were recorded when it was trained."""
+
+    code = "golden_mismatch"
+    title = "The model does not repeat its recorded answers"
+
+
+class HomeInUse(Conflict):
+    code = "home_in_use"
+    title = "Another server runs on this home"
+
+
+class LeaseLost(Conflict):
+    """Another runner holds the job now; whatever this one still writes is refused."""
+
+    code = "lease_lost"
+    title = "The job belongs to another runner"
+
+
+class Refused(ModeltapError):
+    code = "refused"
+    title = "Not allowed"
+
+
+class Unauthenticated(Refused):
+    code = "unauthenticated"
+    title = "A key is needed"
+
+
+class UnsafeBind(Refused):
+    code = "unsafe_bind"
+    title = "This address would be open to others"
+
+
+class Unavailable(ModeltapError):
+    code = "unavailable"
+    title = "Not available now"
+    retry_after_s: float = 1.0
+
+
+class Broken(ModeltapError):
+    code = "broken"
+    title = "This installation cannot do it"
+
+
+class MissingExtra(Broken):
+    code = "missing_extra"
+    title = "A part is not installed"
+
+    def __init__(self, *, what: str, extra: str) -> None:
+        super().__init__(f"{what} is not installed; run: pip install 'modeltap[{extra}]'")
+
+
+class StorageFailed(Broken):
+    """The disk refused: full, read-only, or gone. What was being written does not exist."""
+
+    code = "storage_failed"
+    title = "The disk refused"
+
+
+class DatabaseTooNew(Broken):
+    code = "database_too_new"
+    title = "The database was written by a newer modeltap"
+
+
+def nearest(given: str, known: Iterable[str]) -> str:
+    """A tail for a message: the nearest known names, or what is known, or nothing."""
+    names = sorted(set(known))
+    close = difflib.get_close_matches(given, names, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    if not names:
+        return ""
+    shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
+    return f"; known: {shown}"

@@ -1,0 +1,227 @@
+"""A recipe document → a typed `Recipe` with every default filled in: task's, then architecture's, then the user's keys.
+
+Shorthands: a bare name for optimizer, loss, schedule and model; a number for early_stopping; an architecture's own options
+stand beside `architecture`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from modeltap.domain.dataset import Column
+from modeltap.domain.recipe import (
+    Clean,
+    Data,
+    EarlyStopping,
+    Loss,
+    Model,
+    Optimizer,
+    Recipe,
+    Schedule,
+    Split,
+    Tensor,
+    Transforms,
+)
+from modeltap.domain.task import Task
+from modeltap.errors import InvalidRecipe, nearest
+from modeltap.recipe.architectures import find_architecture, parse_options
+from modeltap.tasks.catalogue import find_task
+
+SECTIONS: dict[str, type[msgspec.Struct]] = {
+    "data": Data,
+    "data.split": Split,
+    "data.clean": Clean,
+    "data.transforms": Transforms,
+    "model": Model,
+    "model.input": Tensor,
+    "model.output": Tensor,
+    "loss": Loss,
+    "optimizer": Optimizer,
+    "schedule": Schedule,
+    "early_stopping": EarlyStopping,
+}
+NAMED = ("loss", "optimizer", "schedule")
+_PLACE = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<where>.*)`)?$")
+
+
+def load_document(text: str) -> dict[str, Any]:
+    """The mapping in a YAML (or JSON) text. Raises InvalidRecipe if it is anything else."""
+    try:
+        document = msgspec.yaml.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+        raise InvalidRecipe(f"the recipe is not YAML: {problem}") from None
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise InvalidRecipe(f"a recipe is a mapping of keys, given was a {type(document).__name__}")
+    return document
+
+
+def apply_settings(document: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The document with each dotted key set: {"optimizer.lr": 0.01}; a text is read as a YAML value."""
+    changed = _expand(document)
+    for dotted, value in settings.items():
+        *path, last = dotted.split(".")
+        if not last or not all(path):
+            raise InvalidRecipe(f"'{dotted}' is not a key; write it as optimizer.lr=0.01")
+        place = changed
+        for part in path:
+            inner = place.get(part)
+            place[part] = inner = dict(inner) if isinstance(inner, Mapping) else {}
+            place = inner
+        place[last] = _yaml_value(value)
+    return changed
+
+
+def parse_recipe(document: Mapping[str, Any], *, task: str | None = None, target: str | None = None) -> Recipe:
+    """The complete recipe. `task` and `target` stand above the document's own, which may leave them out.
+
+    Raises InvalidRecipe for an unknown key (with the nearest known one), a value of the wrong type or out of its bounds, an
+    unknown task or architecture, and a combination that cannot be trained.
+    """
+    user = _expand(document)
+    if task is not None:
+        user["task"] = task
+    if target is not None:
+        user["data"] = {**_mapping(user.get("data", {}), "data"), "target": target}
+    if not isinstance(user.get("task"), str):
+        raise InvalidRecipe("the recipe names no task; add `task: tabular-classification`, or pass --task")
+    found = find_task(user["task"])
+    model = _mapping(user.get("model", {}), "model")
+    architecture = find_architecture(_architecture_name(model, found))
+    merged = _merge(_merge(_expand(found.defaults), _expand(architecture.defaults)), user)
+    merged["model"] = {**_split_options(_mapping(merged.get("model", {}), "model")), "architecture": architecture.name}
+    _name_columns(merged)
+    _check_keys(merged)
+    recipe = _convert(merged)
+    parse_options(architecture, recipe.model.options)
+    if architecture.tasks and found.name not in architecture.tasks:
+        raise InvalidRecipe(f"'{architecture.name}' does not do {found.name}; it does: {', '.join(architecture.tasks)}")
+    return _check_whole(_resolve_loss(recipe, found))
+
+
+def _architecture_name(model: Mapping[str, Any], task: Task) -> str:
+    name = model.get("architecture", "auto")
+    if not isinstance(name, str):
+        raise InvalidRecipe("model.architecture must be a name")
+    return task.architecture if name == "auto" else name
+
+
+def _expand(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document with its shorthands written out."""
+    expanded = dict(document)
+    for key in NAMED:
+        if isinstance(expanded.get(key), str):
+            expanded[key] = {"name": expanded[key]}
+    if isinstance(expanded.get("model"), str):
+        expanded["model"] = {"architecture": expanded["model"]}
+    stopping = expanded.get("early_stopping")
+    if isinstance(stopping, bool):
+        expanded["early_stopping"] = {} if stopping else None
+    elif isinstance(stopping, int):
+        expanded["early_stopping"] = {"patience": stopping}
+    return expanded
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        both = isinstance(value, Mapping) and isinstance(under, Mapping)
+        if both and not (key in NAMED and "name" in value and value["name"] != under.get("name")):  # type: ignore[union-attr]
+            merged[key] = _merge(under, value)  # type: ignore[arg-type]
+        else:
+            merged[key] = value
+    return merged
+
+
+def _split_options(model: Mapping[str, Any]) -> dict[str, Any]:
+    fixed = {name: model[name] for name in ("architecture", "input", "output") if name in model}
+    own = {name: value for name, value in model.items() if name not in (*fixed, "options")}
+    return {**fixed, "options": {**_mapping(model.get("options", {}), "model.options"), **own}}
+
+
+def _name_columns(document: dict[str, Any]) -> None:
+    data = document.get("data")
+    if isinstance(data, Mapping) and isinstance(data.get("columns"), Mapping):
+        columns = {
+            name: {**column, "name": name} if isinstance(column, Mapping) else column
+            for name, column in data["columns"].items()
+        }
+        document["data"] = {**data, "columns": columns}
+
+
+def _check_keys(document: Mapping[str, Any]) -> None:
+    _check_section("", Recipe, document)
+    for place, section in SECTIONS.items():
+        value: Any = document
+        for part in place.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if isinstance(value, Mapping):
+            _check_section(place + ".", section, value)
+    for name, column in _mapping(_mapping(document.get("data", {}), "data").get("columns", {}), "data.columns").items():
+        if isinstance(column, Mapping):
+            _check_section(f"data.columns.{name}.", Column, column)
+
+
+def _check_section(place: str, section: type[msgspec.Struct], value: Mapping[str, Any]) -> None:
+    known = section.__struct_fields__
+    for key in value:
+        if key not in known:
+            raise InvalidRecipe(
+                f"unknown key '{place}{key}'{nearest(str(key), known)}", fields=[(f"{place}{key}", "unknown key")]
+            )
+
+
+def _convert(document: Mapping[str, Any]) -> Recipe:
+    try:
+        return msgspec.convert(document, Recipe, strict=False)
+    except msgspec.ValidationError as problem:
+        match = _PLACE.match(str(problem))
+        what, where = (match["what"], match["where"]) if match else (str(problem), None)
+        raise InvalidRecipe(f"{where or 'recipe'}: {what.replace('`', '')}", fields=[(where or "", what)]) from None
+
+
+def _resolve_loss(recipe: Recipe, task: Task) -> Recipe:
+    name = task.losses[0] if recipe.loss.name == "auto" else recipe.loss.name
+    if name not in task.losses:
+        raise InvalidRecipe(f"loss '{name}' does not fit {task.name}; allowed: {', '.join(task.losses)}")
+    return msgspec.structs.replace(recipe, loss=msgspec.convert({**msgspec.to_builtins(recipe.loss), "name": name}, Loss))
+
+
+def _check_whole(recipe: Recipe) -> Recipe:
+    split = recipe.data.split
+    if split.train <= 0:
+        raise InvalidRecipe("data.split.train must be above 0; nothing could be trained")
+    if split.train + split.val + split.test > 1 + 1e-9:
+        total = split.train + split.val + split.test
+        raise InvalidRecipe(f"data.split adds up to {total:g}; train, val and test together are at most 1")
+    if split.group and split.time:
+        raise InvalidRecipe("data.split has both group and time; choose one")
+    low, high = recipe.data.clean.outlier_quantiles
+    if low >= high:
+        raise InvalidRecipe(f"data.clean.outlier_quantiles [{low:g}, {high:g}] must rise")
+    if recipe.optimizer.weight_decay and recipe.optimizer.name != "adamw":
+        raise InvalidRecipe("optimizer.weight_decay is for adamw; for the others use optimizer.l2")
+    return recipe
+
+
+def _yaml_value(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return msgspec.yaml.decode(value)
+    except msgspec.DecodeError:
+        return value
+
+
+def _mapping(value: Any, where: str) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise InvalidRecipe(f"{where} must be a mapping of keys, given was {value!r}")
+    return value

@@ -1,0 +1,29 @@
+"""A recipe written out in full, as YAML that can be run again, and the digest that names it."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from modeltap.domain.recipe import Recipe
+
+
+def recipe_document(recipe: Recipe) -> dict[str, Any]:
+    """Plain values of every key, an architecture's options beside its name, as a recipe file has them."""
+    document: dict[str, Any] = msgspec.to_builtins(recipe)
+    model = document["model"]
+    document["model"] = {"architecture": model["architecture"], "input": model["input"], "output": model["output"]}
+    document["model"].update(model["options"])
+    return document
+
+
+def render_recipe(recipe: Recipe) -> str:
+    """YAML in the order of the recipe's own fields."""
+    return msgspec.yaml.encode(recipe_document(recipe)).decode()
+
+
+def recipe_digest(recipe: Recipe) -> str:
+    """sha256 of the recipe's canonical JSON: keys sorted, every default written out."""
+    return hashlib.sha256(msgspec.json.encode(recipe_document(recipe), order="sorted")).hexdigest()

@@ -1,0 +1,128 @@
+"""`python -m modeltap.runner JOB --fence N --home HOME`: does one job and writes its outcome, fenced by its lease."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from modeltap.domain.job import Job
+from modeltap.errors import LeaseLost, ModeltapError, StorageFailed
+from modeltap.jobs.journal import Journal
+from modeltap.jobs.lease import Lease
+from modeltap.runner.steps import Step, step_for
+from modeltap.storage.artifacts import ArtifactStore
+from modeltap.storage.database import open_database
+from modeltap.storage.jobs import JobRepository, Outcome
+from modeltap.telemetry.logs import open_logs
+from modeltap.training.stopped import Stopped
+
+DISK_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+INTERNAL = {"code": "internal", "title": "An unexpected failure"}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m modeltap.runner")
+    parser.add_argument("job")
+    parser.add_argument("--fence", type=int, required=True)
+    parser.add_argument("--home", type=Path, required=True)
+    arguments = parser.parse_args()
+    open_logs("info")
+    database = open_database(arguments.home)
+    try:
+        return run_job(JobRepository(database), arguments.job, arguments.fence, arguments.home, database)
+    finally:
+        database.close()
+
+
+def run_job(jobs: JobRepository, job_id: str, fence: int, home: Path, database: Any) -> int:
+    """The exit status: 0 if an outcome was written, 1 if the lease was lost or the process was asked to end."""
+    job = jobs.get(job_id)
+    terminated = False
+
+    def on_terminate(_number: int, _frame: Any) -> None:
+        nonlocal terminated
+        terminated = True
+
+    signal.signal(signal.SIGTERM, on_terminate)
+    journal = Journal(home, job.id)
+    try:
+        with Lease(jobs, job.id, fence, clock=_now) as lease:
+
+            def stop_requested() -> bool:
+                return terminated or lease.is_lost or lease.wanted != "run"
+
+            def report(progress: Any) -> None:
+                lease.show(progress)
+                journal.append_event(progress)
+
+            step = Step(
+                job=job,
+                home=home,
+                database=database,
+                artifacts=ArtifactStore(home / "artifacts"),
+                workdir=journal.folder,
+                report=report,
+                stop_requested=stop_requested,
+            )
+            outcome, result, error = _outcome(job, step, lambda: jobs.get(job.id).wanted)
+            lease.check()
+        if outcome is None:
+            return 1
+        jobs.finish(job.id, fence, outcome, _now(), result=result, error=error)
+    except LeaseLost as lost:
+        print(lost.message, file=sys.stderr)  # noqa: T201  goes to the job's log
+        return 1
+    return 0
+
+
+def _outcome(
+    job: Job, step: Step, wanted: Callable[[], str]
+) -> tuple[Outcome | None, dict[str, Any] | None, dict[str, Any] | None]:
+    """How the job ended, with its result or the facts of its error; None if it should be taken up by another runner."""
+    try:
+        return "succeed", step_for(job.kind)(step), None
+    except Stopped:
+        match wanted():
+            case "pause":
+                return "pause", None, None
+            case "cancel":
+                return "cancel", None, None
+        return None, None, None
+    except LeaseLost:
+        raise
+    except ModeltapError as problem:
+        return _failed(problem)
+    except MemoryError:
+        return _failed(StorageFailed("the machine's memory did not suffice; use fewer rows or smaller batches"))
+    except OSError as problem:
+        if problem.errno in DISK_REFUSALS:
+            return _failed(StorageFailed(f"the disk refused: {problem.strerror}; free some space and resume the job"))
+        return _unexpected(job)
+    except Exception:
+        return _unexpected(job)
+
+
+def _failed(problem: ModeltapError) -> tuple[Outcome, None, dict[str, Any]]:
+    print(f"failed: {problem.message}", file=sys.stderr)  # noqa: T201  goes to the job's log
+    return "fail", None, problem.facts()
+
+
+def _unexpected(job: Job) -> tuple[Outcome, None, dict[str, Any]]:
+    traceback.print_exc()
+    detail = f"the job failed in a way that nobody named; its log has the reason: modeltap jobs logs {job.id}"
+    return "fail", None, {**INTERNAL, "detail": detail}
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""The evaluate step: a registered version on a dataset, with a report of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from modeltap.bundle.files import Bundle, open_bundle
+from modeltap.control.trainings import EvaluateSpec
+from modeltap.data.store import StoredDataset, open_dataset
+from modeltap.domain.dataset import Column, Dataset, Part
+from modeltap.domain.model import Manifest, ModelVersion
+from modeltap.domain.progress import Progress
+from modeltap.domain.signature import Array
+from modeltap.engines.select import open_engine
+from modeltap.errors import InvalidData, nearest
+from modeltap.evaluation.report import render_report
+from modeltap.evaluation.result import flat_metrics
+from modeltap.runner.judge import judge, slice_columns
+from modeltap.runner.prepare import PartData, encode_target, read_column
+from modeltap.runner.steps import Step
+from modeltap.storage.datasets import DatasetRepository
+from modeltap.storage.disk import disk_failures
+from modeltap.storage.models import ModelRepository
+
+REPORT = "report.html"
+
+
+def evaluate(step: Step) -> dict[str, Any]:
+    """Metrics and evaluation of the version on the dataset's rows. Raises InvalidData if the two do not fit."""
+    spec = msgspec.convert(step.job.spec, EvaluateSpec)
+    version = ModelRepository(step.database).get(spec.model)
+    dataset = DatasetRepository(step.database).get(spec.dataset)
+    stored = open_dataset(step.artifacts.paths(dataset.digest))
+    bundle = open_bundle(step.artifacts.paths(version.digest))
+    step.report(Progress(phase="data", message=f"reading {dataset.id}"))
+    parts = _parts(stored, spec.part)
+    notices: list[str] = []
+    rows = _read(stored, parts, bundle.manifest, dataset, notices)
+    step.pause_point()
+    step.report(Progress(phase="evaluate", fraction=0.3, message=f"{len(rows):,} rows"))
+    by = [_slice_column(bundle.manifest, name) for name in spec.slices] or slice_columns(bundle.manifest.schema)
+    engine = open_engine(bundle)
+    evaluation = judge(engine.run, rows, bundle.manifest.signature, bundle.manifest.labels, slices=by)
+    _write_report(step, version, bundle, dataset, msgspec.to_builtins(evaluation), evaluation)
+    step.report(Progress(phase="done", fraction=1.0, message=version.id))
+    return {
+        "job": step.job.id,
+        "model": version.id,
+        "dataset": dataset.id,
+        "part": "+".join(parts),
+        "metrics": flat_metrics(evaluation),
+        "evaluation": msgspec.to_builtins(evaluation),
+        "notices": notices,
+        "report": True,
+    }
+
+
+def _parts(stored: StoredDataset, wanted: str | None) -> list[Part]:
+    if wanted is None:
+        return ["test"] if "test" in stored.parts else list(stored.parts)
+    return list(stored.parts) if wanted == "all" else [part for part in stored.parts if part == wanted]
+
+
+def _read(stored: StoredDataset, parts: list[Part], manifest: Manifest, dataset: Dataset, notices: list[str]) -> PartData:
+    """The rows under the bundle's schema: columns are found by name, a single picture or array by its kind."""
+    target = manifest.schema.target
+    assert target is not None
+    if dataset.schema.column(target.name) is None:
+        raise InvalidData(f"{dataset.id} has no column '{target.name}', the target; the truth is needed to evaluate")
+    columns = {c.name: _stack(stored, parts, _stored_name(dataset, c), c, manifest) for c in manifest.schema.features}
+    truth = _stack(stored, parts, target.name, target, manifest)
+    if manifest.labels:
+        truth = _known_labels(truth, manifest.labels)
+    codes, known = encode_target(truth, manifest.labels)
+    known = known & ~(np.isnan(codes) if codes.dtype.kind == "f" else np.zeros(len(codes), dtype=bool))
+    if not known.any():
+        told = f"the version knows: {', '.join(manifest.labels[:10])}" if manifest.labels else "every number is missing"
+        raise InvalidData(f"no row of {dataset.id} has a '{target.name}' to compare with; {told}")
+    if not known.all():
+        notices.append(f"{int((~known).sum())} rows have no '{target.name}' that the version knows and were left out")
+    index = np.flatnonzero(known).astype(np.int64)
+    return PartData(parts[0], index, {name: values[index] for name, values in columns.items()}, codes[index])
+
+
+def _stack(stored: StoredDataset, parts: list[Part], name: str, column: Column, manifest: Manifest) -> Array:
+    return np.concatenate([read_column(stored, part, name, column, manifest.schema) for part in parts])
+
+
+def _stored_name(dataset: Dataset, column: Column) -> str:
+    if dataset.schema.column(column.name) is not None:
+        return column.name
+    alike = [c.name for c in dataset.schema.features if c.kind == column.kind and c.kind in ("image", "array")]
+    if len(alike) == 1:
+        return alike[0]
+    known = [c.name for c in dataset.schema.columns]
+    raise InvalidData(f"{dataset.id} has no column '{column.name}', which the version needs{nearest(column.name, known)}")
+
+
+def _known_labels(truth: Array, labels: tuple[str, ...]) -> Array:
+    """The truth with a trailing dot taken off where only that makes it a known label, as some test files have them."""
+    known = set(labels)
+    mended = [text if text in known or text.rstrip(".") not in known else text.rstrip(".") for text in truth.tolist()]
+    fixed = np.empty(len(mended), dtype=object)
+    fixed[:] = mended
+    return fixed
+
+
+def _slice_column(manifest: Manifest, name: str) -> Column:
+    column = next((c for c in manifest.schema.features if c.name == name), None)
+    if column is None or column.kind in ("image", "array"):
+        known = [c.name for c in manifest.schema.features if c.kind not in ("image", "array")]
+        raise InvalidData(f"the version has no column '{name}' to slice by{nearest(name, known)}")
+    return column
+
+
+def _write_report(
+    step: Step, version: ModelVersion, bundle: Bundle, dataset: Dataset, facts: dict[str, Any], evaluation: Any
+) -> None:
+    page = render_report(
+        title=f"{version.id} on {dataset.id}",
+        evaluation=evaluation,
+        history=[],
+        recipe_yaml="",
+        facts={"model": version.id, "task": bundle.manifest.task, "dataset": dataset.id, "rows": f"{facts['num_rows']:,}"},
+    )
+    with disk_failures("writing the report"):
+        (step.workdir / REPORT).write_text(page, encoding="utf-8")

@@ -1,0 +1,249 @@
+"""The train step: dataset and recipe → features → trained graph → bundle → registered version."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from modeltap import __version__
+from modeltap.bundle.card import write_card
+from modeltap.bundle.files import bundle_files
+from modeltap.bundle.golden import Golden, awkward_rows, record_golden, wire_rows
+from modeltap.bundle.invariance import measure_min_batch
+from modeltap.bundle.join import join_graphs
+from modeltap.control.trainings import TrainSpec
+from modeltap.data.clean import is_missing
+from modeltap.data.features import FittedFeatures, fit_features
+from modeltap.data.fitting import FitSettings
+from modeltap.data.store import StoredDataset, open_dataset
+from modeltap.domain.dataset import Dataset
+from modeltap.domain.features import CODES, FEATURES, FeatureBatch
+from modeltap.domain.model import EngineChoice, Lineage, Manifest
+from modeltap.domain.progress import Progress
+from modeltap.domain.recipe import Recipe
+from modeltap.domain.signature import Signature, TensorSpec
+from modeltap.engines.onnx import OnnxEngine
+from modeltap.evaluation.report import render_report
+from modeltap.evaluation.result import Evaluation, flat_metrics
+from modeltap.faults import crash_point
+from modeltap.recipe.architectures import find_architecture
+from modeltap.recipe.parse import parse_recipe
+from modeltap.recipe.render import recipe_digest, render_recipe
+from modeltap.runner.judge import judge, run_in_chunks, slice_columns
+from modeltap.runner.prepare import PartData, Prepared, prepare
+from modeltap.runner.steps import Step
+from modeltap.storage.datasets import DatasetRepository
+from modeltap.storage.models import ModelRepository
+from modeltap.tasks.catalogue import find_task
+from modeltap.training.fit import Trained, TrainingData, fit
+
+GOLDEN_ROWS = 12
+GOLDEN_MISSING = 4
+
+
+def train(step: Step) -> dict[str, Any]:
+    """The registered version, its metrics and what was noticed. Raises InvalidRecipe, InvalidData, Stopped, StorageFailed."""
+    spec = msgspec.convert(step.job.spec, TrainSpec)
+    recipe = parse_recipe(spec.recipe)
+    task = find_task(recipe.task)
+    threads = recipe.threads or os.cpu_count() or 1
+    dataset = DatasetRepository(step.database).get(spec.dataset)
+    stored = open_dataset(step.artifacts.paths(dataset.digest))
+    step.report(Progress(phase="data", message=f"reading {dataset.id}"))
+    prepared = prepare(stored, recipe, task)
+    step.pause_point()
+    step.report(Progress(phase="features", message="fitting the preprocessing"))
+    fitted = _fit_features(prepared, recipe)
+    prepared = _without_unused(prepared, fitted)
+    data = _features(prepared, fitted)
+    step.pause_point()
+    trained = fit(
+        recipe,
+        fitted.spec,
+        data,
+        labels=prepared.labels,
+        threads=threads,
+        workdir=step.workdir,
+        report=step.report,
+        stop_requested=step.stop_requested,
+    )
+    crash_point("train.finished")
+    step.report(Progress(phase="evaluate", message="evaluating"))
+    graph, signature = join_graphs(
+        fitted.graph, trained.graph, inputs=fitted.inputs, output=recipe.model.output.name, labels=prepared.labels
+    )
+    content = graph.SerializeToString(deterministic=True)
+    with_sample = prepared.parts["test"] if len(prepared.parts["test"]) else prepared.parts["train"]
+    sample = {name: values[:64] for name, values in with_sample.columns.items()}
+    min_batch = measure_min_batch(OnnxEngine(content, signature).run, sample)
+    engine = OnnxEngine(content, signature, min_batch=min_batch)
+    evaluations = {
+        part: judge(engine.run, prepared.parts[part], signature, prepared.labels, slices=slice_columns(prepared.schema))
+        for part in ("val", "test")
+        if len(prepared.parts[part])
+    }
+    manifest = _manifest(recipe, dataset, prepared, signature, min_batch, threads, evaluations)
+    step.pause_point()
+    step.report(Progress(phase="bundle", message="writing the bundle"))
+    main = evaluations.get("test") or evaluations.get("val")
+    files = bundle_files(
+        manifest=manifest,
+        graph=content,
+        golden=_golden(stored, prepared, with_sample, engine),
+        card=write_card(
+            manifest,
+            name=spec.name,
+            summary=task.summary,
+            num_rows={part: len(rows) for part, rows in prepared.parts.items()},
+            slices=msgspec.to_builtins(main.slices) if main else [],
+        ),
+        recipe_yaml=render_recipe(recipe),
+        weights=trained.weights,
+        architecture=trained.architecture,
+    )
+    digest = step.artifacts.put_tree(files)
+    report = _report(step, spec.name, manifest, main, trained, recipe)
+    crash_point("version.blobs_written")
+    version = ModelRepository(step.database).add(
+        spec.name,
+        digest,
+        manifest,
+        step.job.id,
+        datetime.now(UTC),
+        report=report,
+        evaluation=msgspec.to_builtins(main) if main else None,
+        history=trained.history,
+    )
+    step.report(Progress(phase="done", fraction=1.0, message=version.id))
+    return {
+        "job": step.job.id,
+        "version": version.id,
+        "name": version.name,
+        "digest": digest,
+        "metrics": manifest.metrics,
+        "notices": [*prepared.notices, *fitted.notices],
+    }
+
+
+def _fit_features(prepared: Prepared, recipe: Recipe) -> FittedFeatures:
+    architecture = find_architecture(recipe.model.architecture)
+    rows = prepared.parts["train"]
+    settings = FitSettings(
+        transforms=recipe.data.transforms,
+        clean=recipe.data.clean,
+        trees=architecture.family == "boosting",
+        auto_categories=architecture.categories,
+        tokens=_starts_with_embedding(recipe),
+    )
+    return fit_features(prepared.schema, rows.columns, rows.target, settings)
+
+
+def _without_unused(prepared: Prepared, fitted: FittedFeatures) -> Prepared:
+    """Columns that preprocessing left out are ignored in a row, too."""
+    used = {spec.name for spec in fitted.inputs}
+    columns = tuple(
+        msgspec.structs.replace(c, role="ignored") if c.role == "feature" and c.name not in used else c
+        for c in prepared.schema.columns
+    )
+    return replace(prepared, schema=msgspec.structs.replace(prepared.schema, columns=columns))
+
+
+def _starts_with_embedding(recipe: Recipe) -> bool:
+    layers = recipe.model.options.get("layers")
+    first = layers[0] if isinstance(layers, list) and layers else None
+    return isinstance(first, Mapping) and "embedding" in first
+
+
+def _features(prepared: Prepared, fitted: FittedFeatures) -> TrainingData:
+    outputs = []
+    if fitted.spec.shape:
+        outputs.append(TensorSpec(FEATURES, "FP32", (-1, *fitted.spec.shape)))
+    if fitted.spec.cardinalities:
+        outputs.append(TensorSpec(CODES, "INT64", (-1, len(fitted.spec.cardinalities))))
+    engine = OnnxEngine(fitted.graph.SerializeToString(), Signature(fitted.inputs, tuple(outputs)))
+
+    def batch(part: PartData) -> FeatureBatch:
+        if not len(part):
+            codes = np.empty((0, len(fitted.spec.cardinalities)), dtype=np.int64) if fitted.spec.cardinalities else None
+            return FeatureBatch(features=np.empty((0, *fitted.spec.shape), dtype=np.float32), codes=codes)
+        given = run_in_chunks(engine.run, part.columns)
+        nothing = np.empty((len(part), 0), dtype=np.float32)
+        return FeatureBatch(features=given.get(FEATURES, nothing), codes=given.get(CODES))  # type: ignore[arg-type]
+
+    train_part, val_part = prepared.parts["train"], prepared.parts["val"]
+    return TrainingData(
+        train=batch(train_part), train_target=train_part.target, val=batch(val_part), val_target=val_part.target
+    )
+
+
+def _manifest(
+    recipe: Recipe,
+    dataset: Dataset,
+    prepared: Prepared,
+    signature: Signature,
+    min_batch: int,
+    threads: int,
+    evaluations: Mapping[str, Evaluation],
+) -> Manifest:
+    return Manifest(
+        task=recipe.task,
+        architecture=recipe.model.architecture,
+        signature=signature,
+        engine=EngineChoice(min_batch=min_batch),
+        schema=prepared.schema,
+        output=signature.outputs[0].name,
+        labels=prepared.labels,
+        lineage=Lineage(
+            dataset=dataset.id,
+            dataset_digest=dataset.digest,
+            recipe_digest=recipe_digest(recipe),
+            code_version=__version__,
+            seed=recipe.seed,
+            threads=threads,
+        ),
+        metrics={part: flat_metrics(evaluation) for part, evaluation in evaluations.items()},
+    )
+
+
+def _golden(stored: StoredDataset, prepared: Prepared, part: PartData, engine: OnnxEngine) -> Golden:
+    """Rows spread over the part, some with a missing value, and awkward ones that no table has."""
+    spread = np.unique(np.linspace(0, len(part) - 1, GOLDEN_ROWS).astype(np.int64))
+    missing_N = np.zeros(len(part), dtype=bool)
+    for column in prepared.schema.features:
+        missing_N |= is_missing(part.columns[column.name])
+    chosen = np.unique(np.concatenate([spread, np.flatnonzero(missing_N)[:GOLDEN_MISSING]]))
+    columns: dict[str, Sequence[Any]] = {}
+    for column in prepared.schema.features:
+        values = stored.column(part.stored, prepared.names[column.name])
+        columns[column.name] = [values[i] for i in part.rows[chosen].tolist()]
+    rows = wire_rows(prepared.schema, columns) + awkward_rows(prepared.schema)
+    return record_golden(prepared.schema, rows, engine.run)
+
+
+def _report(
+    step: Step, name: str, manifest: Manifest, evaluation: Evaluation | None, trained: Trained, recipe: Recipe
+) -> str | None:
+    if evaluation is None:
+        return None
+    facts = {
+        "model": name,
+        "task": manifest.task,
+        "architecture": manifest.architecture,
+        "dataset": manifest.lineage.dataset,
+        "best epoch": str(trained.best_epoch or len(trained.history)),
+        "job": step.job.id,
+    }
+    page = render_report(
+        title=f"{name}: {manifest.task}",
+        evaluation=evaluation,
+        history=trained.history,
+        recipe_yaml=render_recipe(recipe),
+        facts=facts,
+    )
+    return step.artifacts.put_bytes(page.encode())

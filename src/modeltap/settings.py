@@ -1,0 +1,121 @@
+"""One frozen `Settings`: flag > environment MODELTAP_* > <home>/modeltap.toml > default, with the source of every value."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from modeltap.errors import InvalidInput, nearest
+
+Source = Literal["flag", "environment", "modeltap.toml", "default"]
+PREFIX = "MODELTAP_"
+CONFIG_FILE = "modeltap.toml"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Field `max_body_bytes` is the flag --max-body-bytes, MODELTAP_MAX_BODY_BYTES and a key of modeltap.toml."""
+
+    home: Path = Path("~/.modeltap")
+    host: str = "127.0.0.1"
+    port: int = 8000
+    """0 takes a free one."""
+    grpc_port: int | None = None
+    """None is the one above `port`."""
+    job_slots: int = 2
+    """Runners at a time; importing data has slots of its own, so that it never waits behind a long training."""
+    threads: int | None = None
+    """Of a training process; None is one a core."""
+    max_body_bytes: int = 32 * 1024 * 1024
+    """Of a prediction or control request."""
+    max_upload_bytes: int = 8 * 1024**3
+    """Of a dataset."""
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    insecure_public_bind: bool = False
+    """Serve other machines without TLS; keys then cross the network in the clear."""
+    idle_exit_s: float | None = None
+    """A server started in the background ends this long after its last job and request; None never."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a client finds its server; None is the one of the home."""
+
+    url: str | None = None
+    key: str | None = None
+
+
+class Resolved(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings, and for each where its value came from."""
+
+    settings: Settings
+    sources: dict[str, Source]
+
+
+def load_settings(flags: Mapping[str, Any] | None = None, *, environment: Mapping[str, str] | None = None) -> Resolved:
+    """Settings from all sources. A flag that is None was not given.
+
+    Raises InvalidInput for an unknown key in modeltap.toml or a value of the wrong type, naming where it was found.
+    """
+    environ = os.environ if environment is None else environment
+    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    home = Path(given.get("home") or environ.get(PREFIX + "HOME") or Settings().home).expanduser().absolute()
+    from_file = _read_file(home / CONFIG_FILE)
+    values: dict[str, Any] = {}
+    sources: dict[str, Source] = {}
+    for name in Settings.__struct_fields__:
+        variable = PREFIX + name.upper()
+        if name in given:
+            values[name], sources[name] = _convert(name, given[name], f"--{name.replace('_', '-')}"), "flag"
+        elif environ.get(variable):
+            values[name], sources[name] = _convert(name, environ[variable], variable), "environment"
+        elif name in from_file:
+            values[name], sources[name] = _convert(name, from_file[name], CONFIG_FILE), "modeltap.toml"
+        else:
+            sources[name] = "default"
+    values["home"] = home
+    return Resolved(settings=Settings(**values), sources=sources)
+
+
+def load_client_settings(
+    url: str | None = None, key: str | None = None, *, environment: Mapping[str, str] | None = None
+) -> ClientSettings:
+    """The flags, else MODELTAP_URL and MODELTAP_KEY."""
+    environ = os.environ if environment is None else environment
+    return ClientSettings(url=url or environ.get(PREFIX + "URL") or None, key=key or environ.get(PREFIX + "KEY") or None)
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise InvalidInput(f"{CONFIG_FILE} in the home is not TOML: {problem}") from None
+    known = [name for name in Settings.__struct_fields__ if name != "home"]
+    for name in values:
+        if name not in known:
+            raise InvalidInput(f"{CONFIG_FILE} has an unknown key '{name}'{nearest(name, known)}")
+    return values
+
+
+_FIELD_TYPES = {field.name: field.type for field in msgspec.structs.fields(Settings)}
+
+
+def _convert(name: str, value: Any, where: str) -> Any:
+    text = str(value) if isinstance(value, Path) else value
+    if isinstance(text, str) and _FIELD_TYPES[name] is bool:
+        text = {"1": "true", "yes": "true", "on": "true", "0": "false", "no": "false", "off": "false"}.get(
+            text.casefold(), text.casefold()
+        )
+    wanted = str if _FIELD_TYPES[name] in (Path, Path | None) else _FIELD_TYPES[name]
+    try:
+        converted = msgspec.convert(text, wanted, strict=False)
+    except msgspec.ValidationError as problem:
+        raise InvalidInput(f"{where} is '{value}': {str(problem).replace('`', '')}") from None
+    return Path(converted).expanduser() if _FIELD_TYPES[name] in (Path, Path | None) else converted

@@ -1,0 +1,228 @@
+"""Jobs and their leases; the one place that maps their rows.
+
+A claim gives the job to one runner and raises its fence. Every later write of that runner names the fence, so what a
+runner writes that was given up for dead is refused.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from datetime import datetime, timedelta
+from typing import Any, Literal, get_args
+
+from sqlalchemy import ColumnElement, Connection, Row, func, insert, literal, select, update
+
+from modeltap.domain.job import MAX_ATTEMPTS, Job, JobEvent, JobKind, JobState, Wanted, next_state
+from modeltap.errors import Conflict, InvalidInput, LeaseLost, NotFound
+from modeltap.faults import crash_point
+from modeltap.storage.database import Database
+from modeltap.storage.tables import UtcTime, jobs
+
+Outcome = Literal["succeed", "fail", "cancel", "pause"]
+"""How a runner may end its hold on a job."""
+
+
+class JobRepository:
+    """Every method is one transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, kind: JobKind, spec: dict[str, Any], now: datetime) -> Job:
+        """The new job, queued."""
+        if kind not in get_args(JobKind):
+            raise InvalidInput(f"there is no job of kind '{kind}'; kinds: {', '.join(get_args(JobKind))}")
+        job = Job(id=new_job_id(), kind=kind, state="queued", spec=spec, created_at=now)
+        with self._database.writing() as connection:
+            connection.execute(
+                insert(jobs).values(
+                    id=job.id, kind=kind, state="queued", spec=spec, wanted="run", fence=0, attempt=0, created_at=now
+                )
+            )
+        crash_point("job.queued")
+        return job
+
+    def get(self, job_id: str) -> Job:
+        """Raises NotFound."""
+        with self._database.reading() as connection:
+            return _get(connection, job_id)
+
+    def list(self, state: JobState | None = None, *, limit: int | None = 100) -> tuple[Job, ...]:
+        """The newest first, of one state or of all; `limit` None is all of them."""
+        query = select(jobs).order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(limit)
+        if state is not None:
+            query = query.where(jobs.c.state == state)
+        with self._database.reading() as connection:
+            return tuple(map(_job, connection.execute(query)))
+
+    def claim(self, now: datetime, lease_s: float) -> Job | None:
+        """The oldest queued job, running now under a new fence; None if no job waits. Each job goes to one caller."""
+        oldest = (
+            select(jobs.c.id)
+            .where(jobs.c.state == "queued")
+            .order_by(jobs.c.created_at, jobs.c.id)
+            .limit(1)
+            .with_for_update(skip_locked=True)  # of servers that have it; SQLite has one writer anyway
+        )
+        statement = (
+            update(jobs)
+            .where(jobs.c.id == oldest.scalar_subquery(), jobs.c.state == "queued")
+            .values(
+                state=next_state("queued", "claim"),
+                fence=jobs.c.fence + 1,
+                attempt=jobs.c.attempt + 1,
+                pid=None,
+                pid_started_s=None,
+                lease_expires_at=now + timedelta(seconds=lease_s),
+                started_at=func.coalesce(jobs.c.started_at, literal(now, UtcTime())),
+                ended_at=None,
+                result=None,
+                error=None,
+            )
+            .returning(*jobs.c)
+        )
+        with self._database.writing() as connection:
+            row = connection.execute(statement).first()
+        return None if row is None else _job(row)
+
+    def heartbeat(
+        self, job_id: str, fence: int, now: datetime, lease_s: float, *, progress: dict[str, Any] | None = None
+    ) -> Wanted:
+        """What a person wants of the job; the lease lasts `lease_s` from `now`. Raises LeaseLost."""
+        values: dict[str, Any] = {"lease_expires_at": now + timedelta(seconds=lease_s)}
+        if progress is not None:
+            values["progress"] = progress
+        statement = update(jobs).where(_held(job_id, fence)).values(**values).returning(jobs.c.wanted)
+        with self._database.writing() as connection:
+            wanted: Wanted | None = connection.scalar(statement)
+            if wanted is None:
+                raise _lost(job_id)
+        return wanted
+
+    def set_process(self, job_id: str, fence: int, pid: int, pid_started_s: float) -> None:
+        """Notes which process holds the lease. Raises LeaseLost."""
+        statement = update(jobs).where(_held(job_id, fence)).values(pid=pid, pid_started_s=pid_started_s)
+        with self._database.writing() as connection:
+            if connection.execute(statement).rowcount == 0:
+                raise _lost(job_id)
+
+    def finish(
+        self,
+        job_id: str,
+        fence: int,
+        event: Outcome,
+        now: datetime,
+        *,
+        result: dict[str, Any] | None = None,
+        error: dict[str, Any] | None = None,
+    ) -> Job:
+        """The job as the runner leaves it. Raises LeaseLost if this runner no longer holds it, NotFound."""
+        crash_point("job.before_result")
+        with self._database.writing() as connection:
+            job = _get_held(connection, job_id, fence)
+            return _end(connection, job, event, now, result=result, error=error)
+
+    def lose_lease(self, job_id: str, fence: int, now: datetime, *, cause: str = "it ended without a word") -> Job:
+        """The job after its runner died: queued again, or as a person wanted it: cancelled, paused.
+
+        Failed after MAX_ATTEMPTS runners in a row; `cause` tells of the last one. Raises LeaseLost, NotFound.
+        """
+        with self._database.writing() as connection:
+            job = _get_held(connection, job_id, fence)
+            if job.wanted != "run":
+                return _end(connection, job, job.wanted, now)
+            if job.attempt < MAX_ATTEMPTS:
+                return _end(connection, job, "lose_lease", now)
+            detail = (
+                f"{job.attempt} runners in a row ended without a result; of the last one: {cause}."
+                f" 'modeltap jobs logs {job.id}' shows what it wrote, 'modeltap jobs resume {job.id}' tries again"
+            )
+            error = {"code": "runner_died", "title": "The job's process keeps ending", "detail": detail}
+            return _end(connection, job, "fail", now, error=error)
+
+    def ask(self, job_id: str, wanted: Literal["pause", "cancel"], now: datetime) -> Job:
+        """The job after a person asked to pause or cancel it: at once if it does not run, else noted for its runner.
+
+        A cancel that was asked for stays one. Raises NotFound, Conflict.
+        """
+        with self._database.writing() as connection:
+            job = _get(connection, job_id, lock=True)
+            state = next_state(job.state, wanted)
+            if job.state != "running":
+                values: dict[str, Any] = {"state": state}
+                if state == "cancelled":
+                    values["ended_at"] = now
+            elif job.wanted == "cancel" and wanted == "pause":
+                raise Conflict(f"the job {job_id} is being cancelled; resume it when it has ended")
+            else:
+                values = {"wanted": wanted}
+            return _update(connection, job_id, values)
+
+    def resume(self, job_id: str, now: datetime) -> Job:
+        """The job, queued again and with all its attempts. Raises NotFound, Conflict."""
+        with self._database.writing() as connection:
+            job = _get(connection, job_id, lock=True)
+            state = next_state(job.state, "resume")
+            values = {"state": state, "wanted": "run", "attempt": 0, "ended_at": None, "error": None}
+            return _update(connection, job_id, values)
+
+
+def new_job_id() -> str:
+    """`job-` and 12 letters or digits, 60 random bits."""
+    return "job-" + base64.b32encode(secrets.token_bytes(8))[:12].decode().lower()
+
+
+def _job(row: Row[Any]) -> Job:
+    return Job(**row._mapping)
+
+
+def _get(connection: Connection, job_id: str, *, lock: bool = False) -> Job:
+    query = select(jobs).where(jobs.c.id == job_id)
+    row = connection.execute(query.with_for_update() if lock else query).first()
+    if row is None:
+        raise NotFound(f"there is no job '{job_id}'; 'modeltap jobs list' shows all")
+    return _job(row)
+
+
+def _get_held(connection: Connection, job_id: str, fence: int) -> Job:
+    job = _get(connection, job_id, lock=True)
+    if job.fence != fence or job.state != "running":
+        raise _lost(job_id)
+    return job
+
+
+def _held(job_id: str, fence: int) -> ColumnElement[bool]:
+    return (jobs.c.id == job_id) & (jobs.c.fence == fence) & (jobs.c.state == "running")
+
+
+def _lost(job_id: str) -> LeaseLost:
+    return LeaseLost(f"this runner no longer holds the job {job_id}; what it writes is refused, and it must end")
+
+
+def _end(
+    connection: Connection,
+    job: Job,
+    event: JobEvent,
+    now: datetime,
+    *,
+    result: dict[str, Any] | None = None,
+    error: dict[str, Any] | None = None,
+) -> Job:
+    """The job without its runner, in the state after `event`."""
+    state = next_state(job.state, event)
+    values: dict[str, Any] = {
+        "state": state,
+        "wanted": "run",
+        "pid": None,
+        "pid_started_s": None,
+        "lease_expires_at": None,
+        "ended_at": now if state in ("succeeded", "failed", "cancelled") else None,
+        "result": result,
+        "error": error,
+    }
+    return _update(connection, job.id, values)
+
+
+def _update(connection: Connection, job_id: str, values: dict[str, Any]) -> Job:
+    return _job(connection.execute(update(jobs).where(jobs.c.id == job_id).values(**values).returning(*jobs.c)).one())

@@ -1,0 +1,1 @@
+"""Recipe and features → trained network or trees, as a graph; torch and scikit-learn are imported only while it trains."""

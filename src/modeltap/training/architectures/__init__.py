@@ -1,0 +1,1 @@
+"""Options → torch modules, one file an architecture."""

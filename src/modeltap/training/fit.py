@@ -1,0 +1,82 @@
+"""The way into this room: a recipe and features → a trained graph. Imports no torch before it trains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from modeltap.domain.architecture import Architecture
+from modeltap.domain.features import FeatureBatch, FeatureSpec
+from modeltap.domain.progress import Progress
+from modeltap.domain.recipe import Recipe
+from modeltap.errors import InvalidData, MissingExtra
+from modeltap.recipe.architectures import find_architecture
+from modeltap.training.stopped import Stopped
+from modeltap.training.trained import Assignment, Trained, TrainingData
+
+__all__ = ["Stopped", "Trained", "TrainingData", "fit"]
+
+CHECKPOINT_EVERY_S = 10.0
+
+
+def fit(
+    recipe: Recipe,
+    spec: FeatureSpec,
+    data: TrainingData,
+    *,
+    labels: Sequence[str],
+    threads: int,
+    workdir: Path,
+    report: Callable[[Progress], None],
+    stop_requested: Callable[[], bool],
+    checkpoint_every_s: float = CHECKPOINT_EVERY_S,
+) -> Trained:
+    """The trained graph with its weights and learning curve; the same bytes for the same arguments, threads included.
+
+    recipe: with a resolved `model.architecture`. labels: of the class codes in their order; empty is a regression. workdir:
+    holds the checkpoint, from which a run with the same arguments goes on. report: called a few times a second.
+    stop_requested: asked before every step, so it must be cheap; when it says yes, a checkpoint is written and Stopped raised.
+
+    Raises InvalidRecipe and InvalidData for what cannot be trained, Stopped, StorageFailed if the disk refuses a checkpoint,
+    MissingExtra if torch or scikit-learn is not installed, Broken if the graph does not repeat the model's answers.
+    """
+    _check(spec, data, labels)
+    architecture = find_architecture(recipe.model.architecture)
+    given = Assignment(recipe, spec, data, labels, threads, workdir, report, stop_requested, checkpoint_every_s)
+    return _fitter(architecture)(given, architecture)
+
+
+def _fitter(architecture: Architecture) -> Callable[[Assignment, Architecture], Trained]:
+    try:
+        if architecture.family == "boosting":
+            from modeltap.training.boosting import fit_boosting
+
+            return fit_boosting
+        from modeltap.training.network import fit_network
+    except ModuleNotFoundError as problem:
+        raise MissingExtra(what=str(problem.name), extra="train") from problem
+    return fit_network
+
+
+def _check(spec: FeatureSpec, data: TrainingData, labels: Sequence[str]) -> None:
+    for part, batch, target in (("train", data.train, data.train_target), ("val", data.val, data.val_target)):
+        if len(batch) != len(target):
+            raise InvalidData(f"the {part} part has {len(batch)} rows and {len(target)} targets")
+        _check_codes(part, batch, spec)
+        if labels and len(target) and not (int(target.min()) >= 0 and int(target.max()) < len(labels)):
+            raise InvalidData(f"the {part} part has class codes outside 0 to {len(labels) - 1}")
+    if not len(data.train):
+        raise InvalidData("the training part holds no rows")
+    if len(labels) == 1:
+        raise InvalidData(f"there is only one class, '{labels[0]}'; a classifier needs two or more")
+
+
+def _check_codes(part: str, batch: FeatureBatch, spec: FeatureSpec) -> None:
+    if not spec.cardinalities:
+        return
+    if batch.codes is None or batch.codes.shape != (len(batch), len(spec.cardinalities)):
+        raise InvalidData(f"the {part} part needs codes of {len(spec.cardinalities)} columns")
+    if len(batch) and ((batch.codes < 0) | (batch.codes >= np.array(spec.cardinalities))).any():
+        raise InvalidData(f"the {part} part has codes outside their cardinalities")

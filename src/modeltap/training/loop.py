@@ -1,0 +1,178 @@
+"""The training loop: epochs of shuffled batches, a validation after each, and a checkpoint that any kill leaves usable.
+
+It decides by counts alone, never by the clock: a run that was killed and went on gives the same weights, bit for bit, as one
+that was not. Nothing is read back from the device but a few times a second.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from modeltap.domain.recipe import Recipe
+from modeltap.errors import InvalidRecipe
+from modeltap.training.batches import Batches
+from modeltap.training.checkpoint import read_checkpoint, write_checkpoint
+from modeltap.training.losses import LossFunction
+from modeltap.training.optimizers import add_penalties, make_optimizer, penalised
+from modeltap.training.reporting import EVERY_S, Reporter
+from modeltap.training.schedules import rate_fraction
+from modeltap.training.standing import Standing, capture, restore
+from modeltap.training.stopped import Stopped
+
+Validate = Callable[[nn.Module], tuple[float, float]]
+"""The loss and the metric on the validation part."""
+
+SAVING_SHARE = 0.02
+"""Of a run's time that writing checkpoints may take, where an interval alone would take more."""
+
+
+class Loop:
+    """One run of training over a module. `run` is the digest of everything that decides it."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        batches: Batches,
+        recipe: Recipe,
+        *,
+        loss: LossFunction,
+        validate: Validate | None,
+        metric_name: str,
+        reporter: Reporter,
+        stop_requested: Callable[[], bool],
+        checkpoint: Path,
+        checkpoint_every_s: float,
+        run: str,
+        device: torch.device,
+    ) -> None:
+        self._module, self._batches, self._recipe = module, batches, recipe
+        self._loss, self._validate, self._metric_name = loss, validate, metric_name
+        self._reporter, self._stop_requested = reporter, stop_requested
+        self._checkpoint, self._every_s, self._run = checkpoint, checkpoint_every_s, run
+        self._device = device
+        self._optimizer = make_optimizer(recipe.optimizer, module)
+        self._weights = penalised(module)
+        self._parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        self._sizes = batches.sizes()
+        self._num_steps = recipe.epochs * batches.num_steps
+        self._standing = Standing(losses=torch.zeros(batches.num_steps, device=device))
+        self._saved_at_s = time.monotonic()
+        self._saving_s = 0.0
+
+    def train(self) -> Standing:
+        """Trains to the end, from the run's checkpoint if there is one; the module holds the weights to keep.
+
+        Raises Stopped, with a checkpoint written, when asked to stop; InvalidRecipe when the loss is no longer a number;
+        StorageFailed when a checkpoint cannot be written.
+        """
+        found = read_checkpoint(self._checkpoint, run=self._run)
+        if found is not None:
+            self._standing = restore(*found, self._module, self._optimizer, self._device)
+        standing = self._standing
+        done = standing.epoch * self._batches.num_steps + standing.step
+        self._reporter.start(done, message=f"goes on in epoch {standing.epoch + 1}" if found else "")
+        while standing.epoch < self._recipe.epochs and not standing.ended:
+            self._train_epoch()
+            self._end_epoch()
+        if standing.best_weights is not None:
+            self._module.load_state_dict(standing.best_weights)
+        return standing
+
+    def _train_epoch(self) -> None:
+        standing, module, optimizer, recipe = self._standing, self._module, self._optimizer, self._recipe
+        order = self._batches.order(standing.epoch, seed=recipe.seed)
+        penalties = (recipe.optimizer.l1, recipe.optimizer.l2)
+        module.train()
+        tick_s = min(EVERY_S, self._every_s)
+        due_s = time.monotonic() + tick_s
+        for step in range(standing.step, self._batches.num_steps):
+            if self._stop_requested():
+                self._save()
+                raise Stopped
+            lr = self._rate(step)
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            inputs, target = self._batches.gather(order, step)
+            loss = self._loss(module(*inputs), target)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            if any(penalties):
+                add_penalties(self._weights, l1=penalties[0], l2=penalties[1])
+            if recipe.gradient_clip is not None:
+                torch.nn.utils.clip_grad_norm_(self._parameters, recipe.gradient_clip)
+            optimizer.step()
+            standing.losses[step] = loss.detach()
+            standing.step = step + 1
+            if time.monotonic() >= due_s:
+                self._reporter.step(standing.epoch, standing.step, loss=self._mean_loss())
+                self._save_if_due(self._every_s)
+                due_s = time.monotonic() + tick_s
+
+    def _end_epoch(self) -> None:
+        standing, recipe = self._standing, self._recipe
+        entry = {"epoch": standing.epoch + 1, "train_loss": self._mean_loss()}
+        if self._validate is not None:
+            self._module.eval()
+            val_loss, metric = self._validate(self._module)
+            if not math.isfinite(val_loss):
+                raise _not_finite(f"the validation loss became {val_loss} after epoch {entry['epoch']}")
+            entry |= {"val_loss": val_loss, f"val_{self._metric_name}": metric}
+        entry["lr"] = self._rate(self._batches.num_steps - 1)
+        standing.history.append(entry)
+        standing.epoch += 1
+        standing.step = 0
+        if self._validate is not None:
+            standing.plateau.observe(val_loss, every=recipe.schedule.every)
+            if recipe.early_stopping is not None:
+                stopping = recipe.early_stopping
+                standing.observe(val_loss, self._module, patience=stopping.patience, min_delta=stopping.min_delta)
+        ended = f"stopped early: epoch {standing.best_epoch} was the best" if standing.ended else ""
+        self._reporter.epoch(entry, message=ended)
+        self._save_if_due(self._every_s / 10)
+
+    def _rate(self, step: int) -> float:
+        """The learning rate at a step of the epoch at hand."""
+        standing, settings = self._standing, self._recipe
+        fraction = rate_fraction(
+            settings.schedule,
+            step=standing.epoch * self._batches.num_steps + step,
+            epoch=standing.epoch,
+            num_steps=self._num_steps,
+            drops=standing.plateau.drops,
+        )
+        return settings.optimizer.lr * fraction
+
+    def _mean_loss(self) -> float:
+        """Over the rows of the epoch so far. Raises InvalidRecipe, naming the step, if one of them was not a number."""
+        taken = self._standing.step
+        losses = self._standing.losses[:taken].cpu().double()
+        bad = torch.nonzero(~torch.isfinite(losses))
+        if len(bad):
+            step = int(bad[0])
+            where = f"at step {step + 1} of epoch {self._standing.epoch + 1}"
+            raise _not_finite(f"the loss became {float(losses[step])} {where}")
+        sizes: Tensor = self._sizes[:taken]
+        return float((losses * sizes).sum() / sizes.sum())
+
+    def _save_if_due(self, every_s: float) -> None:
+        """Saves after `every_s`, or later where saving takes long."""
+        wait_s = max(every_s, self._saving_s / SAVING_SHARE) if every_s else 0.0
+        if time.monotonic() - self._saved_at_s >= wait_s:
+            self._save()
+
+    def _save(self) -> None:
+        start_s = time.monotonic()
+        tensors, state = capture(self._standing, self._module, self._optimizer, self._device)
+        write_checkpoint(self._checkpoint, tensors, state, run=self._run)
+        self._saved_at_s = time.monotonic()
+        self._saving_s = self._saved_at_s - start_s
+
+
+def _not_finite(what: str) -> InvalidRecipe:
+    return InvalidRecipe(f"{what}; lower optimizer.lr or set gradient_clip, and see that the features hold no huge numbers")

@@ -1,0 +1,87 @@
+"""A home with a database, a supervisor with a real small runner, and a clock that can be moved forward."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psutil
+import pytest
+
+from modeltap.jobs.supervisor import Supervisor
+from modeltap.storage.database import Database, open_database
+from modeltap.storage.jobs import JobRepository
+
+SLEEPY_RUNNER = (sys.executable, str(Path(__file__).with_name("sleepy_runner.py")))
+
+
+class Clock:
+    """The real time and what a test added to it."""
+
+    def __init__(self) -> None:
+        self._ahead = timedelta()
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self._ahead
+
+    def advance(self, seconds: float) -> None:
+        self._ahead += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    home = tmp_path / "home"
+    home.mkdir()
+    yield home
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if str(home) in process.cmdline():
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait(10)
+
+
+@pytest.fixture
+def database(home: Path) -> Iterator[Database]:
+    database = open_database(home)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def jobs(database: Database) -> JobRepository:
+    return JobRepository(database)
+
+
+@pytest.fixture
+def make_supervisor(jobs: JobRepository, home: Path, clock: Clock) -> Callable[..., Supervisor]:
+    def make(slots: int = 1, command: tuple[str, ...] = SLEEPY_RUNNER) -> Supervisor:
+        return Supervisor(jobs, home, slots=slots, command=command, clock=clock)
+
+    return make
+
+
+@pytest.fixture
+def until() -> Callable[..., None]:
+    """Ticks the supervisor until a condition holds."""
+
+    def until(condition: Callable[[], object], *supervisors: Supervisor) -> None:
+        give_up_at = time.monotonic() + 30
+        while not condition():
+            assert time.monotonic() < give_up_at, "it did not happen"
+            for supervisor in supervisors:
+                supervisor.tick()
+            time.sleep(0.005)
+
+    return until
