@@ -6,7 +6,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -27,9 +27,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     grpc_port: int | None = None
     """None is the one above `port`."""
     job_slots: int = 2
-    """Runners at a time; importing data has slots of its own, so that it never waits behind a long training."""
+    """Trainings at a time; imports and evaluations have slots of their own, so that they never wait behind a long one."""
     threads: int | None = None
-    """Of a training process; None is one a core."""
+    """Of a training process whose recipe names none; None is the cores divided by the job slots."""
+    checkpoint_every_s: Annotated[float, msgspec.Meta(ge=0)] = 10.0
+    """Between two checkpoints of a training: what a crash costs at most. 0 is after every step."""
     max_body_bytes: int = 32 * 1024 * 1024
     """Of a prediction or control request."""
     max_upload_bytes: int = 8 * 1024**3

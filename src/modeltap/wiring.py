@@ -32,13 +32,14 @@ from modeltap.control.models import Models
 from modeltap.control.trainings import Trainings
 from modeltap.control.upkeep import Upkeep
 from modeltap.domain.deployment import Route
+from modeltap.domain.job import JobKind
 from modeltap.domain.snapshot import DeploymentSnapshot
 from modeltap.errors import Conflict, InvalidInput, UnsafeBind
 from modeltap.jobs.lock import HomeLock
 from modeltap.jobs.supervisor import Supervisor
 from modeltap.serving.replica import Replica
 from modeltap.serving.router import Router
-from modeltap.settings import Resolved, Settings
+from modeltap.settings import PREFIX, Resolved, Settings
 from modeltap.storage.artifacts import ArtifactStore
 from modeltap.storage.database import open_database
 from modeltap.storage.datasets import DatasetRepository
@@ -48,6 +49,10 @@ from modeltap.storage.models import ModelRepository
 from modeltap.telemetry.logs import open_logs
 
 SERVER_FILE = "server.json"
+HEAVY_KINDS: tuple[JobKind, ...] = ("train",)
+LIGHT_KINDS: tuple[JobKind, ...] = ("import", "evaluate")
+LIGHT_SLOTS = 2
+"""Jobs of seconds have runners of their own, so that they never wait behind a training of hours."""
 SHUTDOWN_S = 10
 IDLE_CHECK_S = 0.5
 
@@ -60,7 +65,8 @@ class Server:
         self.settings = settings
         self.started_at = datetime.now(UTC)
         self._resolved = resolved
-        self._wake, self._stop_jobs, self.closing = threading.Event(), threading.Event(), threading.Event()
+        self._wakes: list[threading.Event] = []
+        self._stop_jobs, self.closing = threading.Event(), threading.Event()
         self._database = open_database(settings.home)
         self._artifacts = ArtifactStore(settings.home / "artifacts")
         self._jobs = JobRepository(self._database)
@@ -71,18 +77,18 @@ class Server:
         self._deployments = Deployments(
             DeploymentRepository(self._database), models, self._artifacts, self._publish_from_thread
         )
-        self._datasets = Datasets(settings.home, datasets, self._artifacts, self._jobs, self._wake.set)
+        self._datasets = Datasets(settings.home, datasets, self._artifacts, self._jobs, self._wake)
         self.activity = Activity()
         services = Services(
             datasets=self._datasets,
-            trainings=Trainings(datasets, models, self._jobs, self._wake.set),
+            trainings=Trainings(datasets, models, self._jobs, self._wake, threads=training_threads(settings)),
             models=Models(models, self._artifacts),
             deployments=self._deployments,
             upkeep=Upkeep(self._database, self._artifacts),
             jobs=self._jobs,
             router=self.router,
             home=settings.home,
-            wake_jobs=self._wake.set,
+            wake_jobs=self._wake,
             describe_server=self._describe,
             closing=self.closing,
             max_body_bytes=settings.max_body_bytes,
@@ -96,6 +102,7 @@ class Server:
             inference=InferencePlane(self.router, max_body_bytes=settings.max_body_bytes),
             control=control,
             activity=self.activity,
+            max_body_bytes=settings.max_body_bytes,
         )
 
     def has_work(self) -> bool:
@@ -106,23 +113,40 @@ class Server:
     def close(self) -> None:
         self._database.close()
 
+    def _wake(self) -> None:
+        """Have the job table looked at now."""
+        for wake in self._wakes:
+            wake.set()
+
     @asynccontextmanager
     async def _lifespan(self, _app: Any) -> AsyncIterator[None]:
         self._loop = asyncio.get_running_loop()
         self._datasets.sweep_uploads()
         loading = asyncio.create_task(self.router.publish(self._deployments.snapshot()))
-        supervisor = Supervisor(self._jobs, self.settings.home, slots=self.settings.job_slots)
-        thread = threading.Thread(target=supervisor.run, args=(self._stop_jobs, self._wake), name="supervisor", daemon=True)
-        thread.start()
+        lanes = [(LIGHT_KINDS, LIGHT_SLOTS), (HEAVY_KINDS, self.settings.job_slots)]
+        environment = {f"{PREFIX}CHECKPOINT_EVERY_S": str(self.settings.checkpoint_every_s)}  # a flag is this process's alone
+        supervisors = [
+            Supervisor(self._jobs, self.settings.home, slots=slots, kinds=kinds, environment=environment)
+            for kinds, slots in lanes
+        ]
+        wakes = [threading.Event() for _ in supervisors]
+        self._wakes += wakes
+        threads = [
+            threading.Thread(target=supervisor.run, args=(self._stop_jobs, wake), name="supervisor", daemon=True)
+            for supervisor, wake in zip(supervisors, wakes, strict=True)
+        ]
+        for thread in threads:
+            thread.start()
         try:
             yield
         finally:
             self.closing.set()
             self._stop_jobs.set()
-            self._wake.set()
+            self._wake()
             await loading
             await self.router.close()
-            await asyncio.to_thread(thread.join)
+            for thread in threads:
+                await asyncio.to_thread(thread.join)
 
     def _open_replica(self, route: Route) -> Replica:
         return Replica(f"{route.model}@{route.version}", self._artifacts.paths(route.digest))
@@ -159,6 +183,12 @@ def run_server(resolved: Resolved) -> None:
             server.close()
 
 
+def training_threads(settings: Settings) -> int:
+    """Threads of a training process whose recipe names none: the cores, shared by the job slots. More threads than free
+    cores make small steps many times slower, not faster."""
+    return settings.threads or max(1, (os.cpu_count() or 1) // settings.job_slots)
+
+
 def check_bind(settings: Settings) -> None:
     """Raises UnsafeBind if other machines could reach the server in the clear without anyone having said so."""
     if bool(settings.tls_cert) != bool(settings.tls_key):
@@ -174,11 +204,13 @@ def check_bind(settings: Settings) -> None:
 async def _serve(server: Server, listener: socket.socket) -> None:
     import uvicorn
 
+    from modeltap.api.connection import HttpConnection, HttpServer
+
     settings = server.settings
     config = uvicorn.Config(
         server.app,
         loop="none",
-        http="httptools",
+        http=HttpConnection,
         ws="none",
         access_log=False,
         log_config=None,
@@ -187,7 +219,7 @@ async def _serve(server: Server, listener: socket.socket) -> None:
         ssl_keyfile=settings.tls_key,
         timeout_graceful_shutdown=SHUTDOWN_S,
     )
-    http = uvicorn.Server(config)
+    http = HttpServer(config)
     serving = asyncio.create_task(http.serve(sockets=[listener]))
     record = settings.home / SERVER_FILE
     try:

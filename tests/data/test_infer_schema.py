@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modeltap.data.infer import infer_schema
@@ -122,7 +122,11 @@ def test_dates(cells: list[str], form: str | None, first: datetime) -> None:
     assert any("was taken" in notice for notice in notices) == (ambiguous and form in ("%d.%m.%Y", "%m/%d/%Y"))
 
 
-@given(st.lists(st.sampled_from(["1", "-2.5", "1,5", "x", "true", "2024-01-01", "01.02.2024", "?", "", " ", "007", "NA"]), min_size=2))
+CELLS = ("1", "-2.5", "1,5", "x", "true", "2024-01-01", "01.02.2024", "?", "", " ", "007", "NA")
+
+
+@settings(derandomize=True, deadline=None, max_examples=80)
+@given(st.lists(st.sampled_from(CELLS), min_size=2))
 def test_every_cell_can_be_read_as_inferred(cells: list[str]) -> None:
     schema, _ = infer_schema(table({"other": [str(n % 2) for n in range(len(cells))], "c": cells}))
     column = schema.column("c")
@@ -169,7 +173,7 @@ def test_missing_markers_are_found_and_told() -> None:
     schema, notices = infer_schema(source)
     assert schema.columns[0].kind == "number"
     told = next(notice for notice in notices if "missing values" in notice)
-    assert "'?' (1 cells)" in told
+    assert "'?' (1 cell)" in told
     assert "nothing (2 cells)" in told
 
 
@@ -204,8 +208,8 @@ def test_columns_without_use() -> None:
         ("PassengerId", [5, 2, 1]),
         ("user_id", ["u5", "u2", "u1"]),
         ("Index", [0, 1, 2]),
-        ("key", ["6f9619ff-8b86-d011-b42d-00cf4fc964ff", "7f9619ff-8b86-d011-b42d-00cf4fc964ff", "8f9619ff-8b86-d011-b42d-00cf4fc964ff"]),
-        ("anything", ["6f9619ff8b86d011b42d00cf4fc964ff", "7f9619ff8b86d011b42d00cf4fc964ff", "8f9619ff8b86d011b42d00cf4fc964ff"]),
+        ("key", [f"{n}f9619ff-8b86-d011-b42d-00cf4fc964ff" for n in "123"]),
+        ("anything", [f"{n}f9619ff8b86d011b42d00cf4fc964ff" for n in "123"]),
     ],
 )  # fmt: skip
 def test_identifiers_are_told_apart(name: str, cells: list[Any]) -> None:
@@ -214,7 +218,9 @@ def test_identifiers_are_told_apart(name: str, cells: list[Any]) -> None:
     assert any(f"'{name}'" in notice for notice in notices)
 
 
-@pytest.mark.parametrize(("name", "cells"), [("id", ["1", "2", "2"]), ("paid", ["1", "2", "3"]), ("user_id", ["0.5", "1.5", "2.5"])])
+@pytest.mark.parametrize(
+    ("name", "cells"), [("id", ["1", "2", "2"]), ("paid", ["1", "2", "3"]), ("user_id", ["0.5", "1.5", "2.5"])]
+)
 def test_what_is_no_identifier(name: str, cells: list[str]) -> None:
     assert infer(cells, name)[0].role == "feature"
 
@@ -266,7 +272,12 @@ def test_targets() -> None:
 
 
 def test_overrides() -> None:
-    columns = {"code": ["1", "2", "1"], "pay": ["1,5", "2,5", "3,5"], "when": ["01.02.2024", "02.02.2024", "x"], "y": ["a", "b", "a"]}
+    columns = {
+        "code": ["1", "2", "1"],
+        "pay": ["1,5", "2,5", "3,5"],
+        "when": ["01.02.2024", "02.02.2024", "x"],
+        "y": ["a", "b", "a"],
+    }
     source = table(columns)
     whole = Column(name="when", kind="category", role="ignored")
     schema, _ = infer_schema(source, overrides={"code": "category", "pay": "number", "when": whole, "y": "target"})

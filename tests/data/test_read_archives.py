@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import io
 import stat
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from modeltap.data.read import read_source
@@ -131,8 +133,17 @@ def test_archives_that_are_broken(tmp_path: Path) -> None:
     flipped[50] ^= 0xFF
     path.write_bytes(bytes(flipped))
     assert "'data.csv'" in refusal(path)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("data.csv", TRAIN)
+    assert "deflate" in refusal(path)
     encrypted = bytearray(whole)
     encrypted[6] |= 1
     encrypted[whole.index(b"PK\x01\x02") + 8] |= 1
     path.write_bytes(bytes(encrypted))
     assert "encrypted" in refusal(path)
+
+
+def test_a_parquet_file_inside_an_archive(tmp_path: Path) -> None:
+    packed = io.BytesIO()
+    pl.DataFrame({"a": [1, 2]}).write_parquet(packed)
+    assert read(tmp_path, {"d/data.parquet": packed.getvalue()}).parts["rows"].column("a") == [1, 2]

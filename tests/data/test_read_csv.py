@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from modeltap.data.read import read_source
 from modeltap.data.source import ReadOptions, Source
@@ -163,7 +168,13 @@ def test_files_without_rows_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [bytes(range(256)) * 20, b"a,b\n1,2\n\x00\x00,3\n", b"a,b\n1,\xff\x01\x02\n", b"\xff\xfea,b\n1,2", "a,b\n1,2\n".encode() * 9000 + b"\x00"],
+    [
+        bytes(range(256)) * 20,
+        b"a,b\n1,2\n\x00\x00,3\n",
+        b"a,b\n1,\xff\x01\x02\n",
+        b"\xff\xfea,b\n1,2",
+        b"a,b\n1,2\n" * 9000 + b"\x00",
+    ],
 )
 def test_binary_garbage_is_refused(tmp_path: Path, content: bytes) -> None:
     assert "text" in refusal(tmp_path, content) or "UTF" in refusal(tmp_path, content)
@@ -189,3 +200,20 @@ def test_options_that_cannot_be(tmp_path: Path) -> None:
     assert "no text encoding 'zip'" in refusal(tmp_path, "a,b\n1,2\n", encoding="zip")
     assert "not ascii text" in refusal(tmp_path, "ä,b\n1,2\n", encoding="ascii")
     assert rows(read(tmp_path, "a:b\n1:2\n", delimiter=":")) == [("1", "2")]
+
+
+CELL = st.text(st.sampled_from('ab1. ,;|\t"\n\réß日'), max_size=8)
+
+
+@settings(derandomize=True, deadline=None, max_examples=150)
+@given(
+    cells=st.lists(st.tuples(CELL.map(lambda text: "x" + text), CELL, CELL), min_size=1, max_size=8),
+    delimiter=st.sampled_from(",;\t|"),
+)
+def test_whatever_a_csv_writer_writes_comes_back(cells: list[tuple[str, str, str]], delimiter: str) -> None:
+    text = io.StringIO(newline="")
+    csv.writer(text, delimiter=delimiter).writerows([("first", "second", "third"), *cells])
+    with TemporaryDirectory() as folder:
+        source = read(Path(folder), text.getvalue(), delimiter=delimiter, header=True)
+    assert source.columns == ("first", "second", "third")
+    assert [tuple(c.strip() for c in row) for row in rows(source)] == [tuple(c.strip() for c in row) for row in cells]

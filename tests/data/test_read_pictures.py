@@ -86,7 +86,7 @@ def test_other_sizes_are_brought_to_the_most_common_one(tmp_path: Path) -> None:
     files = {"a/1.png": picture(), "a/2.png": picture(), "b/1.png": picture(size=(12, 8))}
     source = read_zip(tmp_path, files)
     assert pixels(source).shape == (3, 4, 6)
-    assert any(notice.startswith("1 pictures of other sizes were resized to 4 × 6") for notice in source.notices)
+    assert any(notice.startswith("resized 1 picture of another size to 4 × 6") for notice in source.notices)
     assert pixels(read_zip(tmp_path, files, image_size=(3, 5))).shape == (3, 3, 5)
     assert "image_size" in refusal(tmp_path, files, image_size=(0, 5))
 

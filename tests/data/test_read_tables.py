@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import zlib
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -14,6 +16,17 @@ import pytest
 from modeltap.data.read import read_source
 from modeltap.data.source import ReadOptions, Source
 from modeltap.errors import InvalidData, NotFound
+
+# 568 bytes of Parquet in which one byte of a page differs; decoding them made polars 2.1 abort its whole process.
+DEADLY_PARQUET = (
+    "c-jka3^EjD5e*Ub@)6||Wnf^?*sA|mLF*|4LkAO(S7u;nWNcyzW}30GFgYAxWOMNn6lD-y!6+J|BYK-zR6vwXlugErL4&ExOoFM*0A@yrE+fMS"
+    "W*~0@Gb6Kc$1$mk5z128F3G(aYXo~u7j1MixyH!Acm5@dD37Em1Dk-"
+    "P1Y@x%kJtoeu`5hs{}|PB)HqN~l@w%>1hGJbnJ9y#7*I$?EJt(}Bap=)$|R}d!BUi;Un0uHAj+f41T;;R!AAxt1vFApMp8!Y6_X5+R*C&$5)}i"
+    "=iK;PxR7_x2;{YlX0a+-"
+    ");}{g=A8u8goRONFC^3Uk9|Vl@9f80VL|Bvo`4xdsK3K@x(XrUk8B7N{Y6k%2%gaIHo{o;`$m+m^IY_<|EDx4+cLYm?I)XGic{)0QX;+YWKmb<"
+    "f=onB1)MVibk^&(|4_`+H3BQ2+oW!DH1&xBrl8pR3O@*@5qT<Z_JOv{?Lp=ipjil1doD>D~G)n`cq!i<{v=k%rv@{E&6hjjubBja+%S0nf)3h|"
+    "BH1ovN6iXvbNf}UJW-u}^1OU?v03fJ>CI"
+)
 
 
 def read(tmp_path: Path, content: str | bytes, name: str, **options: object) -> Source:
@@ -63,6 +76,11 @@ def test_parquet_that_cannot_be_used(tmp_path: Path) -> None:
     assert "column 's'" in refusal(tmp_path, parquet(pl.DataFrame({"s": [b"raw"]})), "data.parquet")
     assert "no rows" in refusal(tmp_path, parquet(pl.DataFrame({"a": []}, schema={"a": pl.Int64})), "data.parquet")
     assert "1,000 rows" in refusal(tmp_path, whole, "data.parquet", max_unpacked_bytes=10_000)
+
+
+def test_a_damaged_parquet_file_does_not_kill_the_reader(tmp_path: Path) -> None:
+    damaged = zlib.decompress(base64.b85decode(DEADLY_PARQUET))
+    assert "not a complete Parquet file" in refusal(tmp_path, damaged, "data.parquet")
 
 
 def test_lists_of_equal_length_are_an_array_column(tmp_path: Path) -> None:

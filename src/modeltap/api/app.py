@@ -8,14 +8,17 @@ import secrets
 import time
 
 from modeltap.api.asgi import Answer, ASGIApp, Message, Receive, Scope, Send, header, json_answer, send_answer
+from modeltap.api.body import limited
 from modeltap.api.guard import Guard
 from modeltap.api.inference import InferencePlane
 from modeltap.api.predict import PredictPlane
-from modeltap.api.problems import inference_problem, problem_answer, unexpected_answer
+from modeltap.api.problems import UNKNOWN, inference_problem, problem_answer, unexpected_answer
 from modeltap.errors import ModeltapError
 
 _log = logging.getLogger(__name__)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+UPLOAD_PATH = "/api/datasets"
+"""Takes bodies of any size, and counts them itself."""
 LIVE_PATHS = frozenset({"/livez", "/healthz", "/health", "/ping"})
 
 
@@ -39,13 +42,21 @@ class App:
     """One ASGI application. Every answer has an `x-request-id`: the client's own, if it is a sane one."""
 
     def __init__(
-        self, *, guard: Guard, predict: PredictPlane, inference: InferencePlane, control: ASGIApp, activity: Activity
+        self,
+        *,
+        guard: Guard,
+        predict: PredictPlane,
+        inference: InferencePlane,
+        control: ASGIApp,
+        activity: Activity,
+        max_body_bytes: int,
     ) -> None:
         self._guard = guard
         self._predict = predict
         self._inference = inference
         self._control = control
         self._activity = activity
+        self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -74,7 +85,7 @@ class App:
             _log.exception("request %s failed", request_id)
             if started:
                 raise
-            answer = unexpected_answer(path)
+            answer = inference_problem(ModeltapError(UNKNOWN["detail"])) if _is_inference(path) else unexpected_answer(path)
         finally:
             if counted:
                 self._activity.end()
@@ -93,6 +104,8 @@ class App:
             return await self._predict.answer(scope, receive, request_id)
         if _is_inference(path):
             return await self._inference.answer(scope, receive)
+        if path != UPLOAD_PATH and scope["method"] not in ("GET", "HEAD"):
+            receive = await limited(scope, receive, limit_bytes=self._max_body_bytes)
         await self._control(scope, receive, send)
         return None
 

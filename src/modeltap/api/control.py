@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, Response
@@ -11,7 +14,7 @@ from modeltap import __version__
 from modeltap.api import control_data, control_deployments, control_jobs, control_models, control_server
 from modeltap.api.asgi import Answer
 from modeltap.api.docs import render_docs
-from modeltap.api.problems import problem_answer
+from modeltap.api.problems import problem_answer, unexpected_answer
 from modeltap.api.services import Services
 from modeltap.errors import InvalidInput, MethodNotAllowed, ModeltapError, NotFound
 
@@ -33,7 +36,7 @@ def control_app(services: Services) -> FastAPI:
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, problem: RequestValidationError) -> Response:
-        fields = [(".".join(map(str, e["loc"][1:])) or str(e["loc"][0]), str(e["msg"])) for e in problem.errors()]
+        fields = [_field(error) for error in problem.errors()]
         told = "; ".join(f"{where}: {what}" for where, what in fields[:5])
         return _response(problem_answer(InvalidInput(f"the request does not fit: {told}", fields=fields), request.url.path))
 
@@ -46,7 +49,24 @@ def control_app(services: Services) -> FastAPI:
             return _response(problem_answer(NotFound(f"there is no path {path}; see /docs"), path))
         return _response(problem_answer(InvalidInput(str(problem.detail)), path))
 
+    @app.exception_handler(Exception)
+    def unexpected(request: Request, _problem: Exception) -> Response:
+        return _response(unexpected_answer(request.url.path))
+
     return app
+
+
+def _field(error: Mapping[str, Any]) -> tuple[str, str]:
+    """Where a request does not fit, and what is wrong there."""
+    where = ".".join(map(str, error["loc"][1:])) or str(error["loc"][0])
+    match error["type"]:
+        case "json_invalid":
+            return "body", f"not JSON, {error['ctx']['error']} at character {where}"
+        case "extra_forbidden":
+            return where, "unknown field; /docs lists the known ones"
+        case "union_tag_not_found":
+            return where, "the field 'kind' is missing; allowed: 'train', 'evaluate'"
+    return where, str(error["msg"])
 
 
 def _response(answer: Answer) -> Response:

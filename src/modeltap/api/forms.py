@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from modeltap.api.asgi import Message, Scope
+from modeltap.api.body import decode_text
 from modeltap.data.rows import RowReader
 from modeltap.errors import InvalidInput, InvalidValue
 
@@ -26,21 +27,28 @@ async def form_rows(scope: Scope, body: bytes, reader: RowReader) -> list[Any]:
     except (HTTPException, MultiPartException, KeyError) as problem:
         reason = getattr(problem, "detail", None) or getattr(problem, "message", None) or "no boundary"
         raise InvalidInput(f"the form cannot be read: {reason}") from None
-    files = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
     fields = {name: part for name, part in form.multi_items() if isinstance(part, str)}
     rows: list[Any] = []
-    for part in files:
-        data = await part.read()
-        if (part.filename or "").casefold().endswith((".csv", ".tsv")) or part.content_type == "text/csv":
-            try:
-                rows += reader.csv_rows(data.decode("utf-8-sig"))
-            except UnicodeDecodeError:
-                raise InvalidValue(f"the file '{part.filename}' is not UTF-8") from None
-        else:
-            rows.append(data)
-    await form.close()
+    try:
+        for _, part in form.multi_items():
+            if isinstance(part, UploadFile):
+                rows += _file_rows(part, await part.read(), reader)
+    finally:
+        await form.close()
     if fields:
         rows.append(fields)
     if not rows:
         raise InvalidInput("the form is empty; send picture or CSV files, or one field a column")
     return rows
+
+
+def _file_rows(part: Any, data: bytes, reader: RowReader) -> list[Any]:
+    """One row of a picture, else the rows of a CSV file."""
+    single = reader.single
+    named_csv = (part.filename or "").casefold().endswith((".csv", ".tsv")) or part.content_type == "text/csv"
+    if single is not None and single.kind == "image" and not named_csv:
+        return [data]
+    try:
+        return reader.csv_rows(decode_text({"headers": part.headers.raw}, data))
+    except InvalidValue as problem:
+        raise InvalidValue(f"the file '{(part.filename or '')[:80]}': {problem.message}", fields=problem.fields) from None

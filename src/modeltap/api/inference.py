@@ -10,10 +10,11 @@ from typing import Any
 import msgspec
 
 from modeltap import __version__
-from modeltap.api.asgi import Answer, Receive, Scope, json_answer
-from modeltap.api.body import parse_json, read_body
+from modeltap.api.asgi import Answer, Receive, Scope, header, json_answer
+from modeltap.api.body import apart, parse_json, read_body
 from modeltap.api.tensors import WireTensor, read_tensors, write_tensors
-from modeltap.errors import InvalidInput, MethodNotAllowed, NotFound, Unavailable
+from modeltap.domain.signature import Batch
+from modeltap.errors import InvalidInput, MethodNotAllowed, NotFound, Unavailable, UnsupportedMedia
 from modeltap.serving.replica import Replica
 from modeltap.serving.router import Router
 
@@ -64,8 +65,11 @@ class InferencePlane:
         replica = self._find(name, version)
         if rest == ["infer"]:
             _takes(scope, "POST")
+            if header(scope, b"inference-header-content-length") is not None:
+                raise UnsupportedMedia("binary tensors are not read here; send their data as JSON (binary_data: false)")
+            body = await read_body(scope, receive, limit_bytes=self._max_body_bytes)
+            replica = self._find(name, version)
             with replica.used():
-                body = await read_body(scope, receive, limit_bytes=self._max_body_bytes)
                 return await _infer(replica, name, body)
         if not rest:
             _takes(scope, "GET")
@@ -90,15 +94,21 @@ class InferencePlane:
 
 
 async def _infer(replica: Replica, name: str, body: bytes) -> Answer:
-    request = _parse(body)
-    batch = read_tensors(request.inputs, replica.reader)
+    def read() -> tuple[InferRequest, Batch]:
+        request = _parse(body)
+        return request, read_tensors(request.inputs, replica.reader)
+
+    def show() -> Answer:
+        wanted = None if request.outputs is None else [output.name for output in request.outputs]
+        answer: dict[str, Any] = {"model_name": name, "model_version": _version(replica)}
+        if request.id is not None:
+            answer["id"] = request.id
+        answer["outputs"] = write_tensors(outputs, replica.signature, wanted)
+        return json_answer(answer, headers=[(b"modeltap-model", replica.model_id.encode())])
+
+    request, batch = await apart(len(body), read)
     outputs = await replica.run(batch)
-    wanted = None if request.outputs is None else [output.name for output in request.outputs]
-    answer: dict[str, Any] = {"model_name": name, "model_version": _version(replica)}
-    if request.id is not None:
-        answer["id"] = request.id
-    answer["outputs"] = write_tensors(outputs, replica.signature, wanted)
-    return json_answer(answer, headers=[(b"modeltap-model", replica.model_id.encode())])
+    return await apart(len(body), show)
 
 
 def _parse(body: bytes) -> InferRequest:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from modeltap.data.cells import shown
 from modeltap.data.rows import RowReader, input_spec
 from modeltap.domain.dataset import Column
 from modeltap.domain.signature import NUMPY_DTYPE, Array, Batch, Datatype, Signature
@@ -27,6 +28,9 @@ TAKES: dict[str, frozenset[str]] = {
 """Datatypes that a column of each kind takes; a number may come as text, as it may in every other form."""
 
 
+MAX_AXES = 8
+
+
 class WireTensor(msgspec.Struct, frozen=True):
     """A tensor as the request has it; `data` is nested or flat, row-major."""
 
@@ -42,10 +46,10 @@ def read_tensors(tensors: Sequence[WireTensor], reader: RowReader) -> Batch:
     columns: dict[str, Any] = {}
     for tensor in tensors:
         if tensor.name in columns:
-            raise InvalidValue(f"input '{tensor.name}' is there twice")
+            raise InvalidValue(f"input {shown(tensor.name)} is there twice")
         column = reader.schema.column(tensor.name)
         if column is None or column.role != "feature":
-            raise InvalidValue(f"the model has no input '{tensor.name}'{nearest(tensor.name, reader.names)}")
+            raise InvalidValue(f"the model has no input {shown(tensor.name)}{nearest(tensor.name, reader.names)}")
         columns[tensor.name] = _values(tensor, column)
     for column in reader.features:
         if column.name not in columns:
@@ -61,18 +65,21 @@ def _values(tensor: WireTensor, column: Column) -> Any:
         )
     if tensor.data is None:
         raise InvalidValue(f"input '{column.name}' has no data")
-    if not tensor.shape or any(extent < 0 for extent in tensor.shape):
-        raise InvalidValue(f"input '{column.name}' has the shape {tensor.shape}; the first extent is the number of rows")
+    if not 1 <= len(tensor.shape) <= MAX_AXES or any(extent < 0 for extent in tensor.shape):
+        raise InvalidValue(
+            f"input '{column.name}' has the shape {shown(tensor.shape)}; the first extent is the number of rows, and there are"
+            f" at most {MAX_AXES}"
+        )
     flat = _flatten(tensor.data, len(tensor.shape))
     size = math.prod(tensor.shape)
     if len(flat) != size:
-        raise InvalidValue(f"input '{column.name}' has {len(flat)} elements, its shape {tensor.shape} says {size}")
+        raise InvalidValue(f"input '{column.name}' has {len(flat)} elements, its shape {shown(tensor.shape)} says {size}")
     num_rows = tensor.shape[0]
     if column.kind in ("image", "array") and tensor.datatype != "BYTES":
         return _block(column, flat, tensor.shape)
     if size != num_rows:
         raise InvalidValue(
-            f"input '{column.name}' has the shape {tensor.shape}, the model takes [{num_rows}] or [{num_rows}, 1]"
+            f"input '{column.name}' has the shape {shown(tensor.shape)}, the model takes [{num_rows}] or [{num_rows}, 1]"
         )
     return flat
 
@@ -108,7 +115,7 @@ def write_tensors(outputs: Batch, signature: Signature, wanted: Sequence[str] | 
     names = list(specs) if wanted is None else list(wanted)
     for name in names:
         if name not in specs:
-            raise InvalidValue(f"the model has no output '{name}'{nearest(name, specs)}")
+            raise InvalidValue(f"the model has no output {shown(name)}{nearest(name, specs)}")
     return [
         {
             "name": name,

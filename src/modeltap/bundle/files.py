@@ -67,7 +67,9 @@ def open_bundle(files: Mapping[str, Path]) -> Bundle:
         graph = files[GRAPH]
     except KeyError as missing:
         raise Broken(f"the bundle has no {missing}") from None
-    except msgspec.MsgspecError as problem:
+    except OSError as problem:
+        raise Broken(f"the bundle cannot be read: {problem.strerror or 'the disk refused'}") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as problem:
         raise Broken(f"the bundle cannot be read: {problem}") from None
     if manifest.format > BUNDLE_FORMAT:
         raise Broken(f"the bundle has format {manifest.format}, this modeltap reads up to {BUNDLE_FORMAT}; update modeltap")

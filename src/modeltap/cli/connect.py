@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -56,29 +55,37 @@ def start_server(home: Path) -> ServerFile:
         raise StorageFailed(
             f"the home '{home}' cannot be used: {problem.strerror or problem}; choose another with --home"
         ) from None
-    command = [sys.executable, "-P", "-m", "modeltap", "up", "--home", str(home), "--port", "0", "--grpc-port", "0", "--json"]
     try:
-        child = subprocess.Popen(  # noqa: S603  our own interpreter and module
-            [*command, "--idle-exit-s", str(IDLE_EXIT_S)],
-            cwd=home,
-            stdin=subprocess.DEVNULL,
-            stdout=handle,
-            stderr=handle,
-            start_new_session=True,
-        )
+        pid = _spawn(home, handle)
     finally:
         os.close(handle)
-    return _wait_ready(home, child, begin)
+    return _wait_ready(home, pid, begin)
 
 
-def _wait_ready(home: Path, child: subprocess.Popen[bytes], begin: int) -> ServerFile:
+def _spawn(home: Path, log: int) -> int:
+    """The process id of a server in a session of its own, which Ctrl-C here does not reach."""
+    options = ["--home", str(home), "--port", "0", "--grpc-port", "0", "--idle-exit-s", str(IDLE_EXIT_S), "--json"]
+    return os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-P", "-m", "modeltap", "up", *options],
+        os.environ,
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, log, 1),
+            (os.POSIX_SPAWN_DUP2, log, 2),
+        ],
+        setsid=True,
+    )
+
+
+def _wait_ready(home: Path, pid: int, begin: int) -> ServerFile:
     """`begin` is where the log of this start begins."""
     deadline_s = time.monotonic() + START_LIMIT_S
     while time.monotonic() < deadline_s:
         server = read_server_file(home)
         if server is not None and is_alive(server) and _is_ready(server):
             return server
-        if child.poll() is not None:
+        if _has_ended(pid):
             problem = _reason(home, begin)
             if not isinstance(problem, HomeInUse):  # else another one won, and will be ready soon
                 raise problem
@@ -91,6 +98,14 @@ def _is_ready(server: ServerFile) -> bool:
         return httpx.get(f"{server.url}/readyz", timeout=2.0, trust_env=False, verify=False).is_success  # noqa: S501
     except httpx.HTTPError:
         return False
+
+
+def _has_ended(pid: int) -> bool:
+    try:
+        ended, _ = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:  # it was seen to end before
+        return True
+    return ended == pid
 
 
 def _reason(home: Path, begin: int) -> ModeltapError:

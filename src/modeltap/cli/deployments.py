@@ -30,7 +30,7 @@ def deploy(
     name: Annotated[str | None, typer.Option(help="The public name; the model's where none is given.")] = None,
     default: Annotated[bool, typer.Option("--default", help="Also answer /predict without a name.")] = False,
 ) -> None:
-    """Put a version behind a public name, once it has repeated its recorded answers."""
+    """Put a version behind a public name. It must first repeat the answers that were recorded when it was trained."""
     deployment = run.client.deployments.create(model, name=name or model.partition("@")[0], default=default or None)
 
     def people() -> None:

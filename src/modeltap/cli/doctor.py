@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import tempfile
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
@@ -33,11 +34,10 @@ def register(parent: typer.Typer) -> None:
 
 
 def doctor(run: Invocation) -> None:
-    """What is installed, where each setting comes from, and whether anything is in the way."""
+    """Check the installation. What is there, where each setting comes from, and what is in the way."""
     from modeltap.bundle.environment import cpu_features
-    from modeltap.settings import load_settings
 
-    resolved = load_settings({"home": str(run.home)})
+    resolved = run.load_settings()
     home = resolved.settings.home
     libraries = {name: _version(name) for name in (*LIBRARIES, *OPTIONAL)}
     extras = {extra: _lacking(extra) for extra in EXTRAS}
@@ -105,8 +105,12 @@ def _check_home(home: Path) -> tuple[str, Level, str]:
     nearest = next(p for p in (home, *home.parents) if p.exists())
     if not nearest.is_dir():
         return "home", "broken", f"{nearest} is not a folder; choose another with --home or MODELTAP_HOME"
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        return "home", "broken", f"{nearest} cannot be written; choose another with --home or MODELTAP_HOME"
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as problem:
+        reason = problem.strerror or problem
+        return "home", "broken", f"{nearest} cannot be written ({reason}); choose another with --home or MODELTAP_HOME"
     return "home", "ok", f"{home} can be written" if home.exists() else f"{home} will be made"
 
 
@@ -174,15 +178,7 @@ def _values(resolved: Resolved) -> dict[str, Any]:
     import msgspec
 
     values: dict[str, Any] = msgspec.to_builtins(resolved.settings, enc_hook=str)
-    url = values.get("database_url")
-    return values | ({"database_url": _without_password(url)} if url else {})
-
-
-def _without_password(url: str) -> str:
-    from urllib.parse import urlsplit
-
-    parts = urlsplit(url)
-    return url.replace(f":{parts.password}@", ":***@") if parts.password else url
+    return values
 
 
 def _shown(value: Any) -> str:

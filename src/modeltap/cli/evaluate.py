@@ -24,7 +24,7 @@ def evaluate(
     report: Annotated[str | None, typer.Option(metavar="FILE", help="Write the HTML report there.")] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Come back at once; the job goes on.")] = False,
 ) -> None:
-    """Measure a version on a dataset, with intervals, and by the values of a column."""
+    """Measure how good a version is. On any dataset, with intervals, and by the values of a column."""
     from modeltap.cli.follow import follow_to_end, let_go
     from modeltap.cli.metrics_text import show_metrics
     from modeltap.client.values import EvaluateResult, read_answer
@@ -46,7 +46,7 @@ def evaluate(
         evaluation = result.evaluation or {}
         rows = f", {evaluation['num_rows']:,} rows" if "num_rows" in evaluation else ""
         run.out.say(f"{result.model} on {result.dataset} ({result.part}{rows})", style="bold")
-        show_metrics(run.out, result.part, result.metrics, intervals=evaluation.get("intervals"))
+        show_metrics(run.out, result.part, result.metrics)
         _show_slices(run, evaluation.get("slices") or [])
         if report is not None:
             run.out.note(f"the report is in {report}")

@@ -32,7 +32,9 @@ def report_usage(problem: typer.TyperException, *, as_json: bool) -> int:
     where = context.command_path if context is not None else "modeltap"
     detail = problem.format_message()
     if as_json:
-        write_json({"error": {"code": "usage", "title": "The command is not right", "detail": f"{where}: {detail}"}})
+        write_json(
+            {"error": {"code": "usage", "title": "The command is not right", "detail": f"{where}: {detail}"}}, sys.stdout
+        )
     else:
         _error(f"{where}: {detail}")
         Output(as_json=False).note(f"Try: {where} --help")
@@ -42,7 +44,7 @@ def report_usage(problem: typer.TyperException, *, as_json: bool) -> int:
 def report_failure(problem: ModeltapError, *, as_json: bool) -> int:
     """Says what failed; the message of a named error says what to do."""
     if as_json:
-        write_json({"error": problem.facts()})
+        write_json({"error": problem.facts()}, sys.stdout)
         return FAILED
     _error(problem.message)
     if len(problem.fields) > 1:
@@ -54,7 +56,7 @@ def report_failure(problem: ModeltapError, *, as_json: bool) -> int:
 def report_interrupt(detail: str = "interrupted", *, as_json: bool) -> int:
     """Says that a person pressed Ctrl-C, and what that means."""
     if as_json:
-        write_json({"error": {"code": "interrupted", "title": "Interrupted", "detail": detail}})
+        write_json({"error": {"code": "interrupted", "title": "Interrupted", "detail": detail}}, sys.stdout)
     else:
         Output(as_json=False).note(f"\n{detail}", style="")
     return INTERRUPTED
@@ -67,7 +69,7 @@ def report_unexpected(kind: type[BaseException], problem: BaseException, trace: 
     first = str(problem).strip().partition("\n")[0]
     detail = f"unexpected {kind.__name__}{f': {first}' if first else ''}; run again with MODELTAP_DEBUG=1 to see where"
     if wants_json(sys.argv[1:]):
-        write_json({"error": {"code": "internal", "title": "An unexpected failure", "detail": detail}})
+        write_json({"error": {"code": "internal", "title": "An unexpected failure", "detail": detail}}, sys.stdout)
     else:
         _error(detail)
 

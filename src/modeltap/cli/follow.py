@@ -1,4 +1,4 @@
-"""A job while it runs: a moving bar on terminals, a line an epoch elsewhere. All of it on stderr."""
+"""A job while it runs: a moving bar on terminals, a line an epoch elsewhere. On stderr, but for a log that was asked for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from modeltap.cli.output import Output, console, duration, is_fancy, number
-from modeltap.client import LogEvent, ProgressEvent, StateEvent
+from modeltap.client import ConnectionFailed, LogEvent, ProgressEvent, StateEvent
 from modeltap.client.jobs import finished
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from modeltap.domain.progress import Progress
 
 BAR_WIDTH = 24
+PATIENCE_S = 30.0
+"""A server that takes over from another is back by then."""
 
 
 class View(Protocol):
@@ -30,16 +32,20 @@ class View(Protocol):
 
 def follow(client: Client, out: Output, job_id: str, *, with_log: bool = False) -> Job:
     """The job after it ended or was paused; what happens on the way is shown."""
-    with open_view(out, job_id) as view:
-        for event in client.jobs.follow(job_id):
-            match event:
-                case ProgressEvent():
-                    view.progress(event.progress)
-                case LogEvent():
-                    if with_log:
-                        view.log(event.text)
-                case StateEvent():
-                    view.state(event.job)
+    try:
+        with open_view(out, job_id) as view:
+            for event in client.jobs.follow(job_id, patience_s=PATIENCE_S):
+                match event:
+                    case ProgressEvent():
+                        view.progress(event.progress)
+                    case LogEvent():
+                        if with_log:
+                            view.log(event.text)
+                    case StateEvent():
+                        view.state(event.job)
+    except ConnectionFailed:
+        out.note(let_go(job_id), style="")
+        raise
     return client.jobs.get(job_id)
 
 
@@ -72,7 +78,7 @@ def open_view(out: Output, job_id: str) -> Iterator[View]:
     )
     bar = Bar(*columns, console=console(sys.stderr), transient=True)
     with bar:
-        yield MovingBar(bar, job_id)
+        yield MovingBar(out, bar, job_id)
 
 
 class Lines:
@@ -93,8 +99,7 @@ class Lines:
             self._out.note("  " + epoch_line(progress))
 
     def log(self, text: str) -> None:
-        sys.stderr.write(text)
-        sys.stderr.flush()
+        _write_log(self._out, text)
 
     def state(self, job: Job) -> None:
         if job.state != self._state and job.state in ("queued", "paused", "cancelled"):
@@ -105,7 +110,8 @@ class Lines:
 class MovingBar:
     """One bar for the phase at hand; finished epochs and log lines scroll above it."""
 
-    def __init__(self, bar: Any, job_id: str) -> None:
+    def __init__(self, out: Output, bar: Any, job_id: str) -> None:
+        self._out = out
         self._bar = bar
         self._task = bar.add_task(f"{job_id} waits", total=None, facts="")
 
@@ -121,11 +127,21 @@ class MovingBar:
         )
 
     def log(self, text: str) -> None:
-        self._bar.console.print(text.rstrip("\n"), style="dim")
+        if sys.stdout.isatty() or self._out.as_json:
+            self._bar.console.print(text.rstrip("\n"), style="dim")
+        else:
+            _write_log(self._out, text)
 
     def state(self, job: Job) -> None:
         if job.state in ("queued", "paused"):
             self._bar.update(self._task, description=f"{job.id} is {job.state}", total=None, facts="")
+
+
+def _write_log(out: Output, text: str) -> None:
+    """A log is what was asked for, so it goes to stdout; with --json that is for the document alone."""
+    stream = sys.stderr if out.as_json else sys.stdout
+    stream.write(text)
+    stream.flush()
 
 
 def epoch_line(progress: Progress) -> str:

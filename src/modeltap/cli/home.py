@@ -21,7 +21,7 @@ def gc(
     run: Invocation,
     grace_s: Annotated[float, typer.Option(min=0, help="Younger files are kept: they may be in use soon.")] = 3600.0,
 ) -> None:
-    """Remove stored files that nothing refers to any more."""
+    """Remove stored files that nothing refers to."""
     freed = run.client.gc(grace_s=grace_s)
 
     def people() -> None:
@@ -31,7 +31,7 @@ def gc(
 
 
 def backup(run: Invocation, path: Annotated[str, typer.Argument(help="The tar file to write.")]) -> None:
-    """Write data, models, deployments and the key to one file, while the server runs."""
+    """Write the whole home to one file. Data, models, deployments and the admin key, while the server runs."""
     from modeltap.cli.transfer import download_bar
 
     target = Path(path).expanduser()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from modeltap.client import Client
+    from modeltap.settings import Resolved
 
 Home = Annotated[str | None, typer.Option("--home", metavar="DIR", help="Where a server keeps everything.", show_default=False)]
 Url = Annotated[str | None, typer.Option("--url", metavar="URL", help="A server elsewhere, instead of the home's own.")]
@@ -32,11 +33,20 @@ class Invocation:
         self._key = key
         self._client: Client | None = None
 
-    @cached_property
-    def home(self) -> Path:
+    def load_settings(self, **flags: Any) -> Resolved:
+        """The settings with --home and these flags on top."""
         from modeltap.settings import load_settings
 
-        return load_settings({"home": self._home}).settings.home
+        return load_settings({"home": self._home, **flags})
+
+    @cached_property
+    def home(self) -> Path:
+        return self.load_settings().settings.home
+
+    @property
+    def has_home_flag(self) -> bool:
+        """Whether other commands need --home too, to mean the same home."""
+        return self._home is not None
 
     @property
     def client(self) -> Client:

@@ -93,7 +93,7 @@ def logs(
         run.out.answer(job.raw, lambda: _tell_end(run, job))
         return
     text = run.client.jobs.log(job_id)
-    run.out.answer({"id": job_id, "log": text}, lambda: _write_log(text))
+    run.out.answer({"id": job_id, "log": text}, lambda: _write_log(run, job_id, text))
 
 
 @command(app, "pause", example="modeltap jobs pause job-…")
@@ -144,5 +144,7 @@ def _took(job: Job) -> str | None:
     return None if spent is None else duration(max(0.0, spent.total_seconds()))
 
 
-def _write_log(text: str) -> None:
+def _write_log(run: Invocation, job_id: str, text: str) -> None:
+    if not text:
+        run.out.note(f"{job_id} has written nothing; its progress is shown with -f")
     sys.stdout.write(text if not text or text.endswith("\n") else text + "\n")

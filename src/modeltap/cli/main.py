@@ -10,8 +10,9 @@ from typing import Annotated, NoReturn, TextIO
 import typer
 
 from modeltap import __version__
-from modeltap.cli import data, deployments, doctor, evaluate, home, jobs, models, predict, recipe, train, up
+from modeltap.cli import data, demo, deployments, doctor, evaluate, home, jobs, models, predict, recipe, train, up
 from modeltap.cli.failures import report_failure, report_interrupt, report_unexpected, report_usage, wants_json
+from modeltap.cli.sections import SectionedGroup
 from modeltap.errors import ModeltapError
 
 OVERVIEW = """Models on tap: from raw data to a served model, on your own machine.
@@ -23,7 +24,7 @@ OVERVIEW = """Models on tap: from raw data to a served model, on your own machin
   modeltap deploy adult@1 --name income                      put it behind an API
   modeltap predict income --input rows.csv                   ask it
 
-A server is started in the background where none runs; `modeltap up` runs one in the foreground.
+Where no server runs, one is started in the background; `modeltap up` runs one in the foreground.
 """
 
 
@@ -31,6 +32,7 @@ def build_app() -> typer.Typer:
     """All commands, in the order of the path from data to answers."""
     app = typer.Typer(
         name="modeltap",
+        cls=SectionedGroup,
         help=OVERVIEW,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
@@ -51,7 +53,7 @@ def build_app() -> typer.Typer:
                 context.fail("Missing command.")
             typer.echo(context.get_help())
 
-    for module in (up, data, train, evaluate, models, deployments, predict, jobs, recipe, home, doctor):
+    for module in (demo, up, data, train, evaluate, models, deployments, predict, jobs, recipe, home, doctor):
         module.register(app)
     return app
 

@@ -22,12 +22,9 @@ MAIN = (
 """Shown in short tables, in this order; the rest is in the report and in --json."""
 
 
-def show_metrics(out: Output, part: str, metrics: Mapping[str, Any], *, intervals: Mapping[str, Any] | None = None) -> None:
-    """A table of the main metrics of one part with their 95 % intervals, which stand beside them or are given."""
-    rows = []
-    for name in names_of(metrics):
-        bounds = (intervals or {}).get(name) or metrics.get(name + INTERVAL)
-        rows.append((name, score(metrics[name]), bounds_text(bounds)))
+def show_metrics(out: Output, part: str, metrics: Mapping[str, Any]) -> None:
+    """A table of the main metrics of one part with their 95 % intervals."""
+    rows = [(name, score(metrics[name]), bounds_text(metrics.get(name + INTERVAL))) for name in names_of(metrics)]
     if rows:
         out.table((part, "value", "95 % interval"), rows, right=("value",))
 

@@ -20,16 +20,17 @@ Style = str | Sequence[str]
 class Output:
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
-        self._answered = False
+        self._stdout = sys.stdout
+        self.has_answered = False
 
     def answer(self, document: Any, people: Callable[[], None]) -> None:
         """Prints the document with --json; otherwise calls `people`, which says it in text."""
         if not self.as_json:
             people()
             return
-        assert not self._answered, "a command answers once"
-        self._answered = True
-        write_json(document)
+        assert not self.has_answered, "a command answers once"
+        self.has_answered = True
+        write_json(document, self._stdout)
 
     def say(self, text: str = "", *, style: str = "") -> None:
         """One line on stdout for people."""
@@ -63,12 +64,12 @@ def is_fancy(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def write_json(document: Any) -> None:
+def write_json(document: Any, stream: TextIO) -> None:
     import msgspec
 
     encoded = msgspec.json.format(msgspec.json.encode(document, enc_hook=str), indent=2)
-    sys.stdout.write(encoded.decode() + "\n")
-    sys.stdout.flush()
+    stream.write(encoded.decode() + "\n")
+    stream.flush()
 
 
 def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> str:
@@ -130,7 +131,7 @@ def number(value: float) -> str:
         return str(value)
     if value == int(value) and abs(value) < 1e15:
         return f"{int(value):,}"
-    return f"{value:.4g}" if abs(value) < 10_000 else f"{value:,.0f}"
+    return f"{value:,.4g}" if abs(value) < 10_000 else f"{value:,.0f}"
 
 
 def size(num_bytes: int) -> str:

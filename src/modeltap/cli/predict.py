@@ -20,7 +20,7 @@ def predict(
         str, typer.Option("--input", "-i", metavar="FILE", help="CSV, TSV, JSON, JSON Lines, Parquet or a picture; - is stdin.")
     ],
 ) -> None:
-    """Answers for rows of a file: one a line."""
+    """Ask a deployment: one answer a line."""
     from modeltap.cli.prediction_input import read_input
     from modeltap.client.predicting import send
 

@@ -83,9 +83,8 @@ def _show_target(out: Output, target: Mapping[str, Any] | None) -> None:
     classes = target.get("classes") or []
     missing = f", {target['missing']:,} missing" if target.get("missing") else ""
     if not classes:
-        out.say(
-            f"target {target['name']}: {example(target)}{missing}  {sparkline((target.get('histogram') or {}).get('counts', []))}"
-        )
+        counts = (target.get("histogram") or {}).get("counts", [])
+        out.say(f"target {target['name']}: {example(target)}{missing}  {sparkline(counts)}")
         return
     out.say(f"target {target['name']}: {target.get('distinct', len(classes))} classes{missing}")
     width = max(len(str(c["label"])) for c in classes[:MAX_CLASSES])

@@ -27,7 +27,7 @@ def train(
     name: Annotated[str | None, typer.Option(help="The model's name; the dataset's where none is given.")] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Come back at once; the job goes on.")] = False,
 ) -> None:
-    """Train a model and register it as the next version of its name."""
+    """Train a model. It becomes the next version of its name."""
     from modeltap.cli.follow import follow_to_end, let_go
     from modeltap.cli.metrics_text import show_metrics
     from modeltap.client.client import read_recipe

@@ -1,4 +1,4 @@
-"""modeltap up: run a server in the foreground; `modeltap demo` is registered beside it, as the two ways to begin."""
+"""modeltap up: run a server in the foreground."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import threading
 import time
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from modeltap.cli.invocation import Invocation, command
 
 if TYPE_CHECKING:
-    from modeltap.client.discovery import ServerFile
     from modeltap.cli.output import Output
+    from modeltap.client.discovery import ServerFile
 
 TAKE_OVER_LIMIT_S = 30.0
 POLL_S = 0.05
@@ -25,7 +25,6 @@ POLL_S = 0.05
 
 def register(parent: typer.Typer) -> None:
     command(parent, "up", example="modeltap up --port 8000", connects=False)(up)
-    command(parent, "demo", example="modeltap demo")(demo)
 
 
 def up(
@@ -33,9 +32,9 @@ def up(
     host: Annotated[str | None, typer.Option(help="The address to listen on.", show_default="127.0.0.1")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 takes a free one.", show_default="8000")] = None,
     grpc_port: Annotated[int | None, typer.Option(min=0, max=65535, help="The one above the port if not given.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes that answer requests.")] = None,
     job_slots: Annotated[int | None, typer.Option(min=1, help="Jobs that run at a time.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Of a training process.")] = None,
+    checkpoint_every_s: Annotated[float | None, typer.Option(min=0, help="How often a training keeps its place.")] = None,
     max_body_bytes: Annotated[int | None, typer.Option(min=1, help="Of a prediction or control request.")] = None,
     max_upload_bytes: Annotated[int | None, typer.Option(min=1, help="Of a dataset.")] = None,
     tls_cert: Annotated[Path | None, typer.Option(metavar="FILE", help="Serve https with this certificate.")] = None,
@@ -46,46 +45,38 @@ def up(
     idle_exit_s: Annotated[float | None, typer.Option(min=0, help="End after so many seconds without work.")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
 ) -> None:
-    """Run the server: API, predictions and background jobs. Ctrl-C ends it; jobs are taken up again at the next start."""
-    from modeltap.settings import load_settings
-
-    resolved = load_settings(
-        {
-            "home": str(run.home),
-            "host": host,
-            "port": port,
-            "grpc_port": grpc_port,
-            "workers": workers,
-            "job_slots": job_slots,
-            "threads": threads,
-            "max_body_bytes": max_body_bytes,
-            "max_upload_bytes": max_upload_bytes,
-            "tls_cert": tls_cert,
-            "tls_key": tls_key,
-            "insecure_public_bind": insecure_public_bind or None,
-            "idle_exit_s": idle_exit_s,
-            "log_level": log_level,
-        }
+    """Run the server in the foreground. Ctrl-C ends it; jobs are taken up again at the next start."""
+    serve_home(
+        run,
+        host=host,
+        port=port,
+        grpc_port=grpc_port,
+        job_slots=job_slots,
+        threads=threads,
+        checkpoint_every_s=checkpoint_every_s,
+        max_body_bytes=max_body_bytes,
+        max_upload_bytes=max_upload_bytes,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        insecure_public_bind=insecure_public_bind or None,
+        idle_exit_s=idle_exit_s,
+        log_level=log_level,
     )
-    home = resolved.settings.home
-    take_over(home, run.out)
+
+
+def serve_home(run: Invocation, **flags: Any) -> None:
+    """Serves the home in this process until it is told to end; a background server makes room first.
+
+    With --json the document tells the URL, unless the command has answered already.
+    """
+    resolved = run.load_settings(**flags)
+    take_over(run.home, run.out)
     from modeltap.wiring import run_server
 
-    if run.out.as_json:
-        threading.Thread(target=_announce, args=(home, run.out), daemon=True).start()
+    if run.out.as_json and not run.out.has_answered:
+        threading.Thread(target=_announce, args=(run.home, run.out), daemon=True).start()
     with redirect_stdout(sys.stderr) if run.out.as_json else nullcontext():
         run_server(resolved)
-
-
-def demo(
-    run: Invocation,
-    keep: Annotated[bool, typer.Option("--keep/--remove", help="Keep what it made, to look at it afterwards.")] = True,
-    serve: Annotated[bool, typer.Option("--serve", help="Stay afterwards, until Ctrl-C.")] = False,
-) -> None:
-    """Two models from data to answers in a minute: handwritten digits, and tumours from measurements."""
-    from modeltap.cli.demo import run_demo
-
-    run_demo(run, keep=keep, serve=serve)
 
 
 def take_over(home: Path, out: Output) -> None:

@@ -65,7 +65,8 @@ def error_from(facts: Mapping[str, Any], *, status: int = 0) -> ModeltapError:
 def _named(parent: type[ModeltapError]) -> Iterator[type[ModeltapError]]:
     for kind in parent.__subclasses__():
         if kind.__module__ == ModeltapError.__module__:
-            yield kind
+            if "code" in vars(kind):
+                yield kind
             yield from _named(kind)
 
 

@@ -17,6 +17,7 @@ from modeltap.errors import InvalidInput, NotFound
 from modeltap.faults import crash_point
 from modeltap.storage.artifacts import ArtifactStore
 from modeltap.storage.datasets import DatasetRepository
+from modeltap.storage.gc import may_run
 from modeltap.storage.jobs import JobRepository
 
 UPLOADS = "uploads"
@@ -93,8 +94,9 @@ class Datasets:
         return [dataset.id for dataset in gone]
 
     def sweep_uploads(self) -> None:
-        """Remove uploads that no unfinished job names: their server ended before it had made the job."""
-        named = {job.spec.get("upload") for job in self._jobs.list(limit=None) if job.kind == "import" and not job.ended_at}
+        """Remove uploads that no job may read any more, or whose server ended before it had made the job."""
+        imports = (job for job in self._jobs.list(limit=None) if job.kind == "import")
+        named = {job.spec.get("upload") for job in imports if may_run(job, datetime.now(UTC))}
         if self._uploads.is_dir():
             for path in self._uploads.iterdir():
                 if path.name not in named:

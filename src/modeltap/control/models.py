@@ -14,7 +14,7 @@ from modeltap.bundle.files import RECIPE
 from modeltap.domain.model import ModelVersion
 from modeltap.domain.names import parse_alias, parse_ref
 from modeltap.errors import NotFound
-from modeltap.recipe.parse import load_document
+from modeltap.recipe.document import load_document
 from modeltap.storage.artifacts import ArtifactStore
 from modeltap.storage.models import ModelRepository
 

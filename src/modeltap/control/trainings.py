@@ -14,7 +14,8 @@ from modeltap.domain.job import Job
 from modeltap.domain.names import parse_name
 from modeltap.domain.recipe import Recipe
 from modeltap.errors import InvalidData, InvalidRecipe, MissingExtra, nearest
-from modeltap.recipe.parse import apply_settings, load_document, parse_recipe
+from modeltap.recipe.document import apply_settings, load_document
+from modeltap.recipe.parse import parse_recipe
 from modeltap.recipe.render import recipe_document, render_recipe
 from modeltap.storage.datasets import DatasetRepository
 from modeltap.storage.jobs import JobRepository
@@ -43,8 +44,16 @@ class EvaluateSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 class Trainings:
     def __init__(
-        self, datasets: DatasetRepository, models: ModelRepository, jobs: JobRepository, wake: Callable[[], None]
+        self,
+        datasets: DatasetRepository,
+        models: ModelRepository,
+        jobs: JobRepository,
+        wake: Callable[[], None],
+        *,
+        threads: int,
     ) -> None:
+        """`threads`: of a training whose recipe names none."""
+        self._threads = threads
         self._datasets = datasets
         self._models = models
         self._jobs = jobs
@@ -66,6 +75,8 @@ class Trainings:
         dataset = self._datasets.get(dataset_ref)
         parsed = self.read_recipe(recipe, task=task, target=target, settings=settings)
         _check_fit(dataset, parsed)
+        if parsed.threads is None:
+            parsed = msgspec.structs.replace(parsed, threads=self._threads)
         model = parse_name("model", name or dataset.name)
         spec = TrainSpec(dataset=dataset.id, name=model, recipe=recipe_document(parsed))
         job = self._jobs.add("train", msgspec.to_builtins(spec), datetime.now(UTC))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import reprlib
 from collections.abc import Callable, Collection
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -17,6 +19,12 @@ TRUE_WORDS = frozenset({"true", "t", "yes", "y", "1", "on"})
 FALSE_WORDS = frozenset({"false", "f", "no", "n", "0", "off"})
 MISSING_NUMBER = math.nan
 MISSING_TEXT = ""
+FIRST_S, LAST_S = -62_135_596_800.0, 253_402_300_799.0
+"""The seconds since 1970 between which a calendar has years from 1 to 9999."""
+LONGEST_SHOWN = 60
+
+_WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]{0,14}))\.0+")
+_TRUTHS = {"True": "true", "TRUE": "true", "False": "false", "FALSE": "false"}
 
 ParseCell = Callable[[Any], float | str]
 
@@ -38,8 +46,20 @@ def cell_parser(column: Column, missing: Collection[str]) -> ParseCell:
             raise InvalidValue(f"column '{column.name}' holds a whole {kind}, not a cell")
 
 
+def missing_numbers(missing: Collection[str]) -> frozenset[float]:
+    """The numbers among the texts that mean a missing value, such as -999: they mean it in every way of writing them."""
+    numbers = []
+    for marker in missing:
+        try:
+            numbers.append(float(marker))
+        except ValueError:
+            continue
+    return frozenset(number for number in numbers if math.isfinite(number))
+
+
 def _number_parser(column: Column, markers: frozenset[str]) -> ParseCell:
     comma = column.decimal == ","
+    numbers = missing_numbers(markers)
 
     def parse(cell: Any) -> float:
         if cell is None:
@@ -69,26 +89,33 @@ def _number_parser(column: Column, markers: frozenset[str]) -> ParseCell:
             raise InvalidValue(f"{shown(cell)} is not a number")
         if not math.isfinite(number):
             raise InvalidValue(f"{shown(cell)} is not a finite number; send null for a missing value")
-        return number
+        return MISSING_NUMBER if number in numbers else number
 
     return parse
 
 
 def _boolean_parser(markers: frozenset[str]) -> ParseCell:
+    numbers = missing_numbers(markers)
+
     def parse(cell: Any) -> float:
         if cell is None or (isinstance(cell, float) and math.isnan(cell)):
             return MISSING_NUMBER
         if isinstance(cell, str):
             text = cell.strip()
+            if text in markers:
+                return MISSING_NUMBER
             word = text.casefold()
             if word in TRUE_WORDS:
                 return 1.0
             if word in FALSE_WORDS:
                 return 0.0
-            if text in markers:
-                return MISSING_NUMBER
-        elif isinstance(cell, bool | int | float | np.bool_ | np.integer | np.floating) and cell in (0, 1):
+        elif isinstance(cell, bool | np.bool_):
             return float(cell)
+        elif isinstance(cell, int | float | np.integer | np.floating):
+            if cell in numbers:
+                return MISSING_NUMBER
+            if cell in (0, 1):
+                return float(cell)
         raise InvalidValue(f"{shown(cell)} is not a truth value; allowed: true, false, yes, no, 1, 0 or null")
 
     return parse
@@ -110,10 +137,11 @@ def _datetime_parser(column: Column, markers: frozenset[str]) -> ParseCell:
         if isinstance(cell, date):
             return _epoch_s(datetime(cell.year, cell.month, cell.day))
         if isinstance(cell, int | float | np.integer | np.floating) and not isinstance(cell, bool):
-            seconds = float(cell)
-            if math.isinf(seconds):
-                raise InvalidValue(f"{shown(cell)} is not a time")
-            return seconds
+            if isinstance(cell, float | np.floating) and math.isnan(cell):
+                return MISSING_NUMBER
+            if not FIRST_S <= cell <= LAST_S:
+                raise InvalidValue(f"{shown(cell)} is no time: a number is taken as seconds since 1970, in the years 1 to 9999")
+            return float(cell)
         raise InvalidValue(f"{shown(cell)} is not a date; send ISO 8601, such as 2026-11-22 or 2026-11-22T08:30:00Z")
 
     return parse
@@ -137,7 +165,9 @@ def _epoch_s(moment: datetime) -> float:
 
 
 def _text_parser(column: Column, markers: frozenset[str]) -> ParseCell:
+    """A feature's `1.0` is `1`, and its `True` is `true`, because JSON and Parquet write them so; labels stay as they are."""
     casefold = "casefold" in column.normalize
+    alike = column.role != "target"
     trailing_dots = "trailing-dots" in column.normalize
 
     def parse(cell: Any) -> str:
@@ -167,6 +197,10 @@ def _text_parser(column: Column, markers: frozenset[str]) -> ParseCell:
             return MISSING_TEXT
         if "\x00" in text:
             raise InvalidValue("a text cannot hold a NUL character")
+        if alike and column.kind == "category":
+            text = _as_others_write_it(text)
+            if text in markers:
+                return MISSING_TEXT
         if trailing_dots:
             text = text.rstrip(".").rstrip()
         return text.casefold() if casefold else text
@@ -174,7 +208,21 @@ def _text_parser(column: Column, markers: frozenset[str]) -> ParseCell:
     return parse
 
 
+def _as_others_write_it(text: str) -> str:
+    if text in _TRUTHS:
+        return _TRUTHS[text]
+    whole = _WHOLE.fullmatch(text)
+    return str(int(whole[1])) if whole else text
+
+
 def shown(value: Any) -> str:
     """The value as a person would write it, cut to a readable length."""
-    text = f"'{value}'" if isinstance(value, str) else repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"
+    if isinstance(value, str):
+        return f"'{value}'" if len(value) <= LONGEST_SHOWN else f"'{value[:LONGEST_SHOWN]}…'"
+    if isinstance(value, np.generic):
+        value = value.item()
+    try:
+        text = reprlib.repr(value)
+    except ValueError:  # Python writes no whole number of more than 4300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "…"

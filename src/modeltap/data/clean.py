@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modeltap.data.duplicates import first_of_equals
+from modeltap.data.wording import counted
 from modeltap.domain.dataset import Part
 from modeltap.domain.recipe import Clean
 from modeltap.domain.signature import Array
@@ -41,20 +42,20 @@ def kept_rows(features: Mapping[str, Array], target_N: Array | None, clean: Clea
     if target_N is not None:
         missing_N = is_missing(target_N)
         keep_N &= ~missing_N
-        _note(notices, int(missing_N.sum()), f"rows of {part} have no target and were left out")
+        _note(notices, "left out", int(missing_N.sum()), "row", f"of {part} without a target")
     if part == "train" and clean.missing == "drop":
         gone_N = np.zeros(num_rows, dtype=bool)
         for values in features.values():
             gone_N |= is_missing(values)
-        _note(notices, int((gone_N & keep_N).sum()), "training rows with a missing value were dropped")
+        _note(notices, "dropped", int((gone_N & keep_N).sum()), "training row", "with a missing value")
         keep_N &= ~gone_N
     index_N = np.flatnonzero(keep_N).astype(np.int64)
-    if part == "train" and clean.duplicates == "drop" and len(index_N):
+    if part == "train" and clean.duplicates == "drop" and features and len(index_N):
         columns = {name: values[index_N] for name, values in features.items()}
         if target_N is not None:
             columns[TARGET] = target_N[index_N]
         first = first_of_equals(columns)
-        _note(notices, len(index_N) - len(first), "training rows that repeat an earlier one were dropped")
+        _note(notices, "dropped", len(index_N) - len(first), "training row", "that repeated an earlier one")
         index_N = index_N[first]
     if num_rows and not len(index_N):
         raise InvalidData(f"no row of {part} is left: {'; '.join(notices)}; change data.clean, or mend the data")
@@ -72,6 +73,6 @@ def is_missing(values: Array) -> NDArray[np.bool_]:
     return np.zeros(len(values), dtype=bool)
 
 
-def _note(notices: list[str], count: int, what: str) -> None:
+def _note(notices: list[str], done: str, count: int, noun: str, which: str) -> None:
     if count:
-        notices.append(f"{count:,} {what}")
+        notices.append(f"{done} {counted(count, noun)} {which}")

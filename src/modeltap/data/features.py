@@ -14,8 +14,8 @@ import numpy as np
 from modeltap.data.categories import fit_categories
 from modeltap.data.dates import fit_dates
 from modeltap.data.fitting import FitSettings
-from modeltap.data.graph import GraphWriter
-from modeltap.data.numbers import fit_numbers
+from modeltap.data.graph import PREFIX, GraphWriter
+from modeltap.data.numbers import fit_numbers, scale
 from modeltap.data.rows import input_spec
 from modeltap.domain.dataset import Column, Schema
 from modeltap.domain.features import CODES, FEATURES, FeatureSpec
@@ -26,6 +26,7 @@ from modeltap.errors import InvalidData, InvalidRecipe, nearest
 NUMBER_TRANSFORMS = ("standardize", "min-max", "log", "none", "drop")
 CATEGORY_TRANSFORMS = ("one-hot", "embedding", "ordinal", "drop")
 DATE_TRANSFORMS = ("parts", "elapsed", "drop")
+MAX_TOKENS = 10_000_000
 
 
 class FittedFeatures(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,9 +47,10 @@ def fit_features(schema: Schema, batch: Batch, target_N: Array, settings: FitSet
     columns = _used_columns(schema, settings.transforms.columns)
     if not columns:
         raise InvalidData(
-            "no feature is left: every column is the target, an id, ignored or dropped;"
-            " give a column the role 'feature' with data.columns in the recipe"
+            "no feature is left: every column is the target, an id, a free text, ignored or dropped;"
+            " say what a column is with data.columns in the recipe, such as {zip: category} or {age: feature}"
         )
+    _check_names(columns)
     writer = GraphWriter("features")
     blocks = [c for c in columns if c.kind in ("image", "array")]
     if blocks:
@@ -95,12 +97,9 @@ def _fit_block(writer: GraphWriter, column: Column, values: Array, settings: Fit
     if column.datatype == "INT64" and settings.tokens:
         if len(column.shape) != 1:
             raise InvalidRecipe(f"an embedding takes one row of token ids a sample, '{column.name}' has {column.shape}")
-        writer.node("Identity", [column.name], out=CODES)
-        width = int(values.max(initial=0)) + 1
-        spec = FeatureSpec(cardinalities=(width,) * column.shape[0])
-        output = TensorSpec(CODES, "INT64", (-1, *column.shape))
-        return FittedFeatures(graph=writer.model(inputs, [output]), spec=spec, inputs=inputs, notices=())
+        return _fit_tokens(writer, column, values)
     if column.kind == "image":
+        _check_transform(column, settings.transforms.columns.get(column.name, "auto"), ("none",))
         tensor = _scale_image(writer, column, settings.transforms)
     else:
         tensor = _scale_array(writer, column, values, settings)
@@ -114,6 +113,25 @@ def _fit_block(writer: GraphWriter, column: Column, values: Array, settings: Fit
     return FittedFeatures(
         graph=writer.model(inputs, [output]), spec=FeatureSpec(shape=shape, names=names), inputs=inputs, notices=()
     )
+
+
+def _fit_tokens(writer: GraphWriter, column: Column, values: Array) -> FittedFeatures:
+    """Codes of an embedding. What training never reached has no weights of its own: it is read as token 0, by custom padding
+    or unknown."""
+    inputs = (input_spec(column),)
+    if int(values.min(initial=0)) < 0:
+        raise InvalidData(f"'{column.name}' holds {int(values.min())}; the ids of tokens begin at 0")
+    width = int(values.max(initial=0)) + 1
+    if width > MAX_TOKENS:
+        raise InvalidData(f"'{column.name}' holds {width - 1}; the ids of tokens lie under {MAX_TOKENS:,}")
+    above = writer.node("GreaterOrEqual", [column.name, writer.constant([width], np.int64)])
+    below = writer.node("Less", [column.name, writer.constant([0], np.int64)])
+    strange = writer.node("Or", [above, below])
+    writer.node("Where", [strange, writer.constant([0], np.int64), column.name], out=CODES)
+    output = TensorSpec(CODES, "INT64", (-1, *column.shape))
+    spec = FeatureSpec(cardinalities=(width,) * column.shape[0])
+    notices = (f"'{column.name}' has tokens from 0 to {width - 1}; any other is read as token 0",)
+    return FittedFeatures(graph=writer.model(inputs, [output]), spec=spec, inputs=inputs, notices=notices)
 
 
 def _scale_image(writer: GraphWriter, column: Column, transforms: Transforms) -> str:
@@ -135,6 +153,7 @@ def _scale_image(writer: GraphWriter, column: Column, transforms: Transforms) ->
 
 def _scale_array(writer: GraphWriter, column: Column, values: Array, settings: FitSettings) -> str:
     transform = settings.transforms.columns.get(column.name, settings.transforms.numbers)
+    _check_transform(column, transform, NUMBER_TRANSFORMS)
     if transform == "auto":
         transform = "none" if settings.trees or len(column.shape) != 1 else "standardize"
     if transform == "none":
@@ -145,13 +164,17 @@ def _scale_array(writer: GraphWriter, column: Column, values: Array, settings: F
         magnitude = writer.node("Add", [writer.node("Abs", [wide]), writer.constant(1.0, np.float64)])
         wide = writer.node("Mul", [writer.node("Sign", [wide]), writer.node("Log", [magnitude])])
         exact = np.sign(exact) * np.log1p(np.abs(exact))
-    if transform == "min-max":
-        low, span = exact.min(axis=0), np.ptp(exact, axis=0)
-    else:
-        low, span = exact.mean(axis=0), exact.std(axis=0)
-    shifted = writer.node("Sub", [wide, writer.constant(low, np.float64)])
-    scaled = writer.node("Div", [shifted, writer.constant(np.where(span > 0, span, 1.0), np.float64)])
-    return writer.cast(scaled, "FP32")
+    return writer.cast(scale(writer, wide, exact, transform), "FP32")
+
+
+def _check_names(columns: list[Column]) -> None:
+    """Raises InvalidData for a name that the graph needs for itself."""
+    for column in columns:
+        if column.name in (FEATURES, CODES) or column.name.startswith(PREFIX) or not column.name:
+            raise InvalidData(
+                f"no feature can be called '{column.name}', a name that the graph needs for itself; rename the column, or give"
+                " it the role 'ignored'"
+            )
 
 
 def _used_columns(schema: Schema, own: Mapping[str, str]) -> list[Column]:
@@ -170,13 +193,17 @@ def _by_transform(columns: list[Column], settings: FitSettings, kind: str) -> li
     chosen = []
     for column in columns:
         transform = settings.transforms.columns.get(column.name, getattr(settings.transforms, kind))
+        _check_transform(column, transform, allowed)
         if transform == "auto":
             transform = auto
-        elif transform not in allowed:
-            raise InvalidRecipe(
-                f"data.transforms.columns.{column.name} is '{transform}', but '{column.name}' is a {column.kind};"
-                f" allowed: {', '.join(allowed)}"
-            )
         if transform != "drop":
             chosen.append((transform, column))
     return chosen
+
+
+def _check_transform(column: Column, transform: str, allowed: tuple[str, ...]) -> None:
+    if transform not in ("auto", *allowed):
+        raise InvalidRecipe(
+            f"data.transforms.columns.{column.name} is '{transform}', but '{column.name}' is a {column.kind};"
+            f" allowed: {', '.join(('auto', *allowed))}"
+        )

@@ -9,6 +9,7 @@ from modeltap.data.infer_kinds import Distinct, Reading, distinct_cells, read_te
 from modeltap.data.infer_overrides import check_names, override_columns
 from modeltap.data.infer_roles import with_roles
 from modeltap.data.source import Source
+from modeltap.data.wording import counted
 from modeltap.domain.dataset import DEFAULT_MISSING, Column, Form, Schema
 
 if TYPE_CHECKING:
@@ -93,5 +94,5 @@ def _told_markers(source: Source, distinct: Mapping[str, Distinct], added: tuple
     for marker in added:
         texts = [c for c in map(source.cells, distinct) if str(c.dtype) == "String"]
         found[marker] = sum(int((c.str.strip_chars() == marker).sum()) for c in texts)
-    told = [f"{'nothing' if m == '' else repr(m)} ({n:,} cells)" for m, n in sorted(found.items())]
+    told = [f"{'nothing' if m == '' else repr(m)} ({counted(n, 'cell')})" for m, n in sorted(found.items())]
     return [f"missing values are written as {', '.join(told)}"] if told else []

@@ -33,6 +33,9 @@ def override_columns(schema: Schema, source: Source, overrides: Mapping[str, str
     Raises InvalidData for an unknown column, word or combination.
     """
     check_names([c.name for c in schema.columns], None, overrides)
+    targets = [n for n, said in overrides.items() if said == "target" or (isinstance(said, Column) and said.role == "target")]
+    if len(targets) > 1:
+        raise InvalidData(f"the columns {', '.join(targets)} all have the role 'target'; a model predicts one")
     for name, said in overrides.items():
         before = schema.column(name)
         assert before is not None
@@ -41,6 +44,7 @@ def override_columns(schema: Schema, source: Source, overrides: Mapping[str, str
                 raise InvalidData(f"columns.{name} describes a column named '{said.name}'; both names must be the same")
             _check_block(before, said.kind)
             schema = schema.with_column(said)
+            schema = schema.with_target(name) if said.role == "target" else schema
         elif said in ROLES:
             schema = _with_role(schema, before, said)
         elif said in KINDS:
@@ -48,9 +52,6 @@ def override_columns(schema: Schema, source: Source, overrides: Mapping[str, str
         else:
             allowed = (*KINDS, *ROLES)
             raise InvalidData(f"columns.{name} is '{said}'{nearest(said, allowed)}; allowed: {', '.join(allowed)}")
-    targets = [c.name for c in schema.columns if c.role == "target"]
-    if len(targets) > 1:
-        raise InvalidData(f"the columns {', '.join(targets)} all have the role 'target'; a model predicts one")
     return schema
 
 

@@ -101,7 +101,7 @@ def _unused(cells: pl.Series, kind: Kind, distinct: Distinct, *, is_first: bool)
         return Unused("ignored", "constant", f"holds '{shown}' in every row and is ignored")
     all_different = 1 < len(distinct.values) == distinct.num_known and not distinct.num_missing
     if all_different and kind in ("number", "category", "text"):
-        found = _identifier(cells, distinct.values, is_first=is_first)
+        found = _identifier(cells, distinct.values, kind, is_first=is_first)
         if found is not None:
             return found
     if kind == "text":
@@ -109,14 +109,14 @@ def _unused(cells: pl.Series, kind: Kind, distinct: Distinct, *, is_first: bool)
     return None
 
 
-def _identifier(cells: pl.Series, values: pl.Series, *, is_first: bool) -> Unused | None:
+def _identifier(cells: pl.Series, values: pl.Series, kind: Kind, *, is_first: bool) -> Unused | None:
     import polars as pl
 
     texts = values.dtype == pl.String
     if texts and values.str.contains(_UUID).all():
         return Unused("id", "id", "looks like a unique identifier and is not used as a feature")
     whole = values.str.contains("^[0-9]{1,18}$").all() if texts else values.dtype.is_integer()
-    if (texts or whole) and (_ID_NAME.fullmatch(cells.name) or _ID_CAMEL.fullmatch(cells.name)):
+    if (whole or kind != "number") and (_ID_NAME.fullmatch(cells.name) or _ID_CAMEL.fullmatch(cells.name)):
         return Unused("id", "id", "is named like an id and differs in every row; it is not used as a feature")
     if whole and is_first and len(cells) >= RUNNING_ROWS:
         numbers = (cells.str.strip_chars() if texts else cells).cast(pl.Int64)

@@ -5,6 +5,8 @@ Letters: N rows, F columns.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +16,10 @@ from modeltap.domain.dataset import Column
 from modeltap.domain.signature import Batch
 
 LARGEST = float(np.finfo(np.float32).max)
+FARTHEST = 1e6
+"""Deviations (or ranges) from the mean at which a scaled number ends. No training row is as far out, unless there are 1e12 of
+them; in a network, larger ones would become infinite and its answer no number."""
+HUGE = 1e100
 
 
 def fit_numbers(writer: GraphWriter, chosen: list[tuple[str, Column]], batch: Batch, settings: FitSettings) -> list[Group]:
@@ -80,16 +86,33 @@ def fit_number_group(
 
 
 def scale(writer: GraphWriter, tensor: str, values_NF: NDArray[np.float64], transform: str) -> str:
-    """(x - mean) / deviation, or (x - min) / range for min-max; a constant column becomes 0."""
+    """(x - mean) / deviation, or (x - min) / range for min-max, for a tensor (N, *shape) fitted to `values_NF` of that shape.
+
+    What is constant in training becomes 0, whatever it is in serving: a weight that nothing was fitted to would be noise.
+    """
     known_NF = np.ma.masked_invalid(values_NF)
+    unit_F = _units(known_NF)
+    known_NF = known_NF / unit_F
+    low_F, high_F = known_NF.min(axis=0), known_NF.max(axis=0)
+    constant_F = np.ma.filled(low_F, 0.0) == np.ma.filled(high_F, 0.0)  # their deviation may be rounded to 1e-17
     if transform == "min-max":
-        shift_F, span_F = known_NF.min(axis=0), np.ma.ptp(known_NF, axis=0)
+        shift_F, span_F = low_F, high_F - low_F
     else:
         shift_F, span_F = known_NF.mean(axis=0), known_NF.std(axis=0)
-    shift_F, span_F = np.ma.filled(shift_F, 0.0), np.ma.filled(span_F, 1.0)
-    span_F = np.where((span_F > 0) & np.isfinite(span_F), span_F, 1.0)
-    shifted = writer.node("Sub", [tensor, writer.constant(shift_F[None, :], np.float64)])
-    return writer.node("Div", [shifted, writer.constant(span_F[None, :], np.float64)])
+    shift_F, span_F = np.ma.filled(shift_F, 0.0), np.where(constant_F, np.inf, np.ma.filled(span_F, np.inf))
+    if (unit_F != 1).any():
+        tensor = writer.node("Div", [tensor, writer.constant(unit_F[None], np.float64)])
+    shifted = writer.node("Sub", [tensor, writer.constant(shift_F[None], np.float64)])
+    scaled = writer.node("Div", [shifted, writer.constant(span_F[None], np.float64)])
+    return bound(writer, scaled, np.array(-FARTHEST), np.array(FARTHEST))
+
+
+def _units(known_NF: Any) -> NDArray[np.float64]:
+    """1 for each column, or a power of two where its numbers are so huge that their sums, or so tiny that their squares, have
+    no 64-bit number."""
+    largest_F = np.ma.filled(np.abs(known_NF).max(axis=0), 0.0)
+    extreme_F = (largest_F > HUGE) | ((largest_F > 0) & (largest_F < 1 / HUGE))
+    return np.where(extreme_F, np.exp2(np.floor(np.log2(np.where(extreme_F, largest_F, 1.0)))), 1.0)
 
 
 def narrow(writer: GraphWriter, tensor: str) -> str:
@@ -112,8 +135,13 @@ def _fill_values(values_NF: NDArray[np.float64], boolean_F: NDArray[np.bool_]) -
     for f, column_N in enumerate(values_NF.T):
         known_N = column_N[~np.isnan(column_N)]
         if len(known_N):
-            fill_F[f] = float(known_N.mean() > 0.5) if boolean_F[f] else float(np.median(known_N))
+            fill_F[f] = float(known_N.mean() > 0.5) if boolean_F[f] else _median(known_N)
     return fill_F
+
+
+def _median(known_N: NDArray[np.float64]) -> float:
+    """Halved before it is taken, since the two numbers in the middle may have an infinite sum."""
+    return float(np.median(known_N)) if np.abs(known_N).max() < HUGE else float(np.median(known_N / 2) * 2)
 
 
 def _clip_bounds(

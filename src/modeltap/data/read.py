@@ -17,6 +17,7 @@ from modeltap.data.source import ReadOptions, Source, join_parts
 from modeltap.domain.dataset import Part
 from modeltap.errors import InvalidData, NotFound
 
+
 def read_source(path: Path, *, filename: str, options: ReadOptions | None = None) -> Source:
     """The raw rows of a file, an archive or a folder, by part where parts are given.
 

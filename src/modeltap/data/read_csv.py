@@ -12,6 +12,7 @@ from modeltap.data.read_encoding import Encoding, find_encoding, open_text
 from modeltap.data.read_header import has_header, unique_names
 from modeltap.data.read_members import Member
 from modeltap.data.source import PartRows, ReadOptions, Source
+from modeltap.data.wording import counted
 from modeltap.errors import InvalidData
 
 if TYPE_CHECKING:
@@ -31,6 +32,14 @@ def read_csv(member: Member, options: ReadOptions, *, like: Sequence[str] = ()) 
     `like` are the columns of another part: a first record that repeats them is a header, and without one they are the
     names. Raises InvalidData naming the lines whose number of cells differs, a quote that is never closed, or no rows.
     """
+    previous_limit = csv.field_size_limit(MAX_CELL_CHARS)
+    try:
+        return _read_csv(member, options, like)
+    finally:
+        csv.field_size_limit(previous_limit)
+
+
+def _read_csv(member: Member, options: ReadOptions, like: Sequence[str]) -> Source:
     encoding = find_encoding(member, given=options.encoding)
     with open_text(member, encoding) as stream:
         sample = stream.read(SAMPLE_CHARS)
@@ -153,13 +162,12 @@ def _read_rows(
     table = pl.concat(frames, rechunk=True)
     if not table.height:
         raise InvalidData(f"'{member.name}' holds a header and no rows" if header else f"'{member.name}' holds no rows")
-    notices = (f"{num_empty} rows of '{member.name}' hold nothing and were skipped",) if num_empty else ()
+    notices = (f"skipped {counted(num_empty, 'row')} of '{member.name}' that held nothing",) if num_empty else ()
     return table, notices
 
 
 def _records(stream: TextIO, dialect: Dialect, name: str) -> Iterator[tuple[int, list[str]]]:
     """(line where it begins, cells) of every record that is not blank. Raises InvalidData for quotes that do not fit."""
-    previous_limit = csv.field_size_limit(MAX_CELL_CHARS)
     reader = csv.reader(_with_end(stream), **dialect.reader_options())  # type: ignore[arg-type]
     line = 1
     try:
@@ -176,8 +184,6 @@ def _records(stream: TextIO, dialect: Dialect, name: str) -> Iterator[tuple[int,
     except csv.Error as problem:
         what = "a quote is opened and never closed" if "end of data" in str(problem) else str(problem)
         raise InvalidData(f"'{name}', line {line}: {what}") from None
-    finally:
-        csv.field_size_limit(previous_limit)
 
 
 def _with_end(stream: TextIO) -> Iterator[str]:

@@ -13,6 +13,8 @@ NO_DELIMITER = "\x1f"
 """A file of one column is read with a delimiter that no text holds."""
 _NUMBER = re.compile(r"\s*[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?\s*")
 MAX_SAMPLED_RECORDS = 1000
+LONGEST_CELL_LINES = 200
+"""In the sample; a quote that stays open for longer is a plain character."""
 
 
 @dataclass(frozen=True)
@@ -91,19 +93,27 @@ def _quoted(sample: str, delimiter: str, *, complete: bool) -> Dialect:
     behind_space = re.search(re.escape(delimiter) + " +" + quote, sample) is not None
     dialect = Dialect(delimiter, quote, skip_space=behind_space)
     plain = Dialect(delimiter, None)
-    if quote in sample:
-        regular = _alike(sample, plain, complete=complete)
-        if regular > 0.99 and regular > _alike(sample, dialect, complete=complete):
-            return plain
+    if quote in sample and not _fits(sample, dialect, complete=complete) and _alike(sample, plain, complete=complete) > 0.99:
+        return plain
     return dialect
+
+
+def _fits(sample: str, dialect: Dialect, *, complete: bool) -> bool:
+    """Whether every quote is closed and followed by a delimiter; a long cell may be cut off by the end of the sample."""
+    reader = csv.reader(io.StringIO(sample, newline=""), **dialect.reader_options())  # type: ignore[arg-type]
+    line = 0
+    try:
+        for _ in reader:
+            line = reader.line_num
+    except csv.Error as problem:
+        return not complete and "end of data" in str(problem) and reader.line_num - line < LONGEST_CELL_LINES
+    return True
 
 
 def _alike(sample: str, dialect: Dialect, *, complete: bool) -> float:
     records = sample_records(sample, dialect, complete=complete)
     width = usual_width(records)
-    # Quotes that swallow whole lines leave fewer records, so the share is taken of the lines that were covered.
-    num_lines = sum(1 + sum(cell.count("\n") for cell in record) for record in records)
-    return sum(len(record) == width for record in records) / max(1, num_lines)
+    return sum(len(record) == width for record in records) / max(1, len(records))
 
 
 def _wraps_cells(sample: str, delimiter: str, quote: str) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 from modeltap.data.images import FORMATS, MAX_PIXELS, decode_picture
 from modeltap.data.read_members import Member
 from modeltap.data.source import PartRows, ReadOptions, Source
+from modeltap.data.wording import counted
 from modeltap.domain.dataset import Part
 from modeltap.errors import InvalidData, InvalidValue
 
@@ -48,7 +49,7 @@ def read_images(found: Mapping[Part, Labelled], options: ReadOptions) -> Source:
         )
     num_resized = sum(count for size, count in sizes.items() if size != (height, width))
     if num_resized:
-        notices.append(f"{num_resized:,} pictures of other sizes were resized to {height} × {width}")
+        notices.append(f"resized {counted(num_resized, 'picture')} of another size to {height} × {width}")
     if any(mode in ALPHA_MODES for mode in modes):
         notices.append("the transparency of pictures was dropped")
     parts: dict[Part, PartRows] = {}
@@ -68,7 +69,7 @@ def read_images(found: Mapping[Part, Labelled], options: ReadOptions) -> Source:
             raise InvalidData(f"no picture of the part {part} could be decoded")
         parts[part] = PartRows(pl.DataFrame([pl.Series(LABEL, labels, dtype=pl.String)]), {IMAGE: pixels[: len(good)]})
     if broken:
-        notices.append(f"{len(broken)} broken pictures were skipped: {', '.join(sorted(broken)[:5])}")
+        notices.append(f"skipped {counted(len(broken), 'broken picture')}: {', '.join(sorted(broken)[:5])}")
     return Source("images", (IMAGE, LABEL), parts, tuple(notices))
 
 
@@ -94,6 +95,7 @@ def _header(member: Member) -> tuple[tuple[int, int], str]:
 
     try:
         with warnings.catch_warnings(), member.open() as stream:
+            warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(stream.read()), formats=FORMATS) as picture:
                 width, height = picture.size

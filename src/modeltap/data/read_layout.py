@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from modeltap.data.read_npz import PART_WORDS
 from modeltap.data.source import PARTS
+from modeltap.data.wording import counted
 from modeltap.domain.dataset import Part
 from modeltap.errors import InvalidData
 
@@ -117,8 +118,7 @@ def _wrapping_depth(names: Sequence[str]) -> int:
 
 
 def _left_out(names: Sequence[str]) -> list[str]:
-    what = "1 other file was" if len(names) == 1 else f"{len(names):,} other files were"
-    return [f"{what} left out: {_few(sorted(names))}"] if names else []
+    return [f"left out {counted(len(names), 'other file')}: {_few(sorted(names))}"] if names else []
 
 
 def _few(names: Sequence[str]) -> str:

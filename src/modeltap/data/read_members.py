@@ -21,6 +21,7 @@ from typing import IO, Any
 from modeltap.data.source import ReadOptions
 from modeltap.errors import InvalidData
 
+PACKING = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 JUNK = frozenset({"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin"})
 
 
@@ -139,6 +140,8 @@ def _checked(archive: zipfile.ZipFile, options: ReadOptions) -> list[Member]:
             raise InvalidData(f"the archive holds '{name}', which is a link or a device; only plain files are read")
         if info.flag_bits & 1:
             raise InvalidData(f"'{name}' in the archive is encrypted; pack it anew without a password")
+        if info.compress_type not in PACKING:
+            raise InvalidData(f"'{name}' in the archive is packed in a way that is not read; pack it anew with deflate")
         if name in seen:
             raise InvalidData(f"the archive holds '{name}' twice")
         seen.add(name)

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from modeltap.data.read_arrays import plain_array
-from modeltap.data.read_members import Member
+from modeltap.data.read_members import PACKING, Member
 from modeltap.data.source import PARTS, PartRows, ReadOptions, Source
 from modeltap.domain.dataset import Form, Part
 from modeltap.domain.signature import Array
@@ -141,8 +141,10 @@ def _load(member: Member, options: ReadOptions) -> dict[str, Array]:
                     f"'{member.name}' grows to more than {options.max_unpacked_bytes:,} bytes (or 1,000 arrays);"
                     " split it, or raise max_unpacked_bytes"
                 )
+            if any(info.compress_type not in PACKING for info in infos):
+                raise InvalidData(f"'{member.name}' is packed in a way that is not read; write it with numpy.savez_compressed")
             return {_key(info.filename): _read_array(z, info) for info in infos if not info.is_dir()}
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError):
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError):
         raise InvalidData(f"'{member.name}' is not a complete .npz file") from None
 
 

@@ -6,21 +6,23 @@ Letters: N rows.
 
 from __future__ import annotations
 
-import csv
-import io
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from modeltap.data.cells import ParseCell, cell_parser, shown
+from modeltap.data.cells import ParseCell, cell_parser, missing_numbers, shown
 from modeltap.data.images import fit_shape, parse_image, parse_pixels
+from modeltap.data.wire_csv import CsvColumns, split_csv
 from modeltap.domain.dataset import Column, Schema
 from modeltap.domain.signature import Array, Batch, Datatype, TensorSpec
 from modeltap.errors import InvalidValue, nearest
 
 MAX_REPORTED = 20
-DELIMITERS = (",", ";", "\t", "|")
+INT64_BOUND = 2.0**63
+BLOCK_CSV = CsvColumns(features=("",), known=frozenset(), widths=frozenset())
+"""Of lines that hold whole pictures or arrays: there is no header."""
 
 
 def input_spec(column: Column) -> TensorSpec:
@@ -46,7 +48,8 @@ def parse_column(column: Column, values: Sequence[Any] | Array, *, missing: Coll
     if isinstance(values, np.ndarray) and values.dtype == np.float64 and column.kind == "number":
         if np.isinf(values).any():
             _refuse(column, [(int(np.flatnonzero(np.isinf(values))[0]), "inf is not a finite number; send null")])
-        return values
+        gone = sorted(missing_numbers(missing))
+        return np.where(np.isin(values, gone), np.nan, values) if gone else values
     return _parse_cells(cell_parser(column, missing), column, values)
 
 
@@ -98,18 +101,26 @@ def _parse_blocks(column: Column, values: Sequence[Any] | Array) -> Array:
 
 
 def _numbers(column: Column, value: Any, shape: tuple[int, ...]) -> Array:
+    """Numbers in `shape`, also from texts that are numbers, as a CSV line has them."""
     try:
         block = np.asarray(value)
-    except ValueError:
-        raise InvalidValue("the rows of the array differ in length") from None
+    except (ValueError, RecursionError):
+        raise InvalidValue("the rows of the array differ in length, or it is nested too deeply") from None
+    if block.dtype.kind == "U":
+        try:
+            block = block.astype(np.float64)
+        except ValueError:
+            raise InvalidValue("the array holds a text that is not a number") from None
     if block.dtype.kind not in "uifb":
         raise InvalidValue("the array holds something that is not a number")
-    if column.datatype == "INT64":
-        if block.dtype.kind == "f" and not np.array_equal(block, np.floor(block)):
-            raise InvalidValue("the array holds whole numbers")
-        return fit_shape(block.astype(np.int64), shape)
     if not np.isfinite(block).all():
         raise InvalidValue("the array holds a number that is not finite")
+    if column.datatype == "INT64":
+        if block.size and not (block.min() >= -INT64_BOUND and block.max() < INT64_BOUND):
+            raise InvalidValue("the array holds a number too large for 64 bits")
+        if block.dtype.kind == "f" and not np.array_equal(block, np.floor(block)):
+            raise InvalidValue("the array holds a number that is not whole")
+        return fit_shape(block.astype(np.int64), shape)
     with np.errstate(over="ignore"):
         single = block.astype(np.float32)
     if not np.isfinite(single).all():
@@ -119,11 +130,23 @@ def _numbers(column: Column, value: Any, shape: tuple[int, ...]) -> Array:
 
 def _refuse(column: Column, wrong: Sequence[tuple[int, str]]) -> None:
     row, what = wrong[0]
-    more = f" (and {len(wrong) - 1} more rows)" if len(wrong) > 1 else ""
+    more = f" (and {len(wrong) - 1} more row{'s' * (len(wrong) > 2)})" if len(wrong) > 1 else ""
     raise InvalidValue(
         f"column '{column.name}' ({column.kind}), row {row + 1}: {what}{more}",
         fields=[(f"[{row}].{column.name}", what) for row, what in wrong[:MAX_REPORTED]],
     )
+
+
+def _block_of(column: Column, cells: Sequence[str], line: int) -> Any:
+    if len(cells) == 1 and column.kind == "image":
+        return cells[0]
+    size = math.prod(column.shape)
+    if len(cells) != size:
+        raise InvalidValue(f"line {line} has {len(cells)} cells, '{column.name}' takes {size} (shape {list(column.shape)})")
+    try:
+        return np.array(cells, dtype=np.float64).reshape(column.shape)
+    except ValueError:
+        raise InvalidValue(f"line {line} has a cell that is not a number; a line is {size} numbers, without a header") from None
 
 
 class RowReader:
@@ -141,6 +164,12 @@ class RowReader:
         every = [c.name for c in schema.columns]
         target = schema.target
         self._orders = [every, [n for n in every if target is None or n != target.name], self.names]
+        self._csv = CsvColumns(
+            features=tuple(self.names),
+            known=self._known,
+            widths=frozenset(map(len, self._orders)),
+            decimal_comma=any(c.decimal == "," for c in schema.columns),
+        )
 
     @property
     def single(self) -> Column | None:
@@ -172,30 +201,20 @@ class RowReader:
             raise InvalidValue("there are no rows; send at least one")
         return self._typed({name: columns[name] for name in self.names})
 
-    def csv(self, text: str) -> Batch:
-        """Inputs from CSV text with or without a header line; also tab, semicolon and bar as delimiters."""
-        return self.rows(self.csv_rows(text))
-
     def csv_rows(self, text: str) -> list[Any]:
-        """The rows of CSV text as objects (with a header) or as arrays in the columns' order."""
-        lines = [row for row in csv.reader(io.StringIO(text), delimiter=self._delimiter(text), skipinitialspace=True) if row]
-        if not lines:
-            raise InvalidValue("the CSV body is empty; send at least one line")
-        head = [cell.strip() for cell in lines[0]]
-        if self._feature_names <= set(head) or (len(lines) > 1 and self._known >= set(head)):
-            for number, row in enumerate(lines[1:], start=2):
-                if len(row) != len(head):
-                    raise InvalidValue(f"line {number} has {len(row)} cells, the header has {len(head)}")
-            return [dict(zip(head, row, strict=True)) for row in lines[1:]]
-        return list(lines)
+        """The rows of CSV text, with or without a header line; also tab, semicolon and bar as delimiters.
 
-    def _delimiter(self, text: str) -> str:
-        first = next((line for line in text.splitlines() if line.strip()), "")
-        widths = {len(order) for order in self._orders}
-        for delimiter in DELIMITERS:
-            if len(next(csv.reader([first], delimiter=delimiter), [])) in widths:
-                return delimiter
-        return max(DELIMITERS, key=first.count)
+        With a header they are objects, without one arrays in the columns' order. A line of pixels or of an array's numbers is
+        one row; so is a line that holds one picture in base64.
+        """
+        single = self.single
+        if single is not None and single.kind in ("image", "array"):
+            found = split_csv(text, BLOCK_CSV)
+            return [_block_of(single, cells, line) for cells, line in zip(found.records, found.lines, strict=True)]
+        found = split_csv(text, self._csv)
+        if found.header is None:
+            return list(found.records)
+        return [dict(zip(found.header, record, strict=True)) for record in found.records]
 
     def _row(self, row: Any, number: int) -> Mapping[str, Any]:
         single = self.single
@@ -218,12 +237,13 @@ class RowReader:
         absent = [name for name in self.names if name not in given]
         if not unknown and not absent:
             return
-        fields = [(str(name), f"unknown column{nearest(str(name), self._known)}") for name in unknown]
-        fields += [(name, "missing; send null if it is not known") for name in absent]
-        told = [f"unknown column '{name}'{nearest(str(name), self._known)}" for name in unknown[:3]]
+        told = [(name, f"unknown column{nearest(name, self._known)}") for name in unknown[:MAX_REPORTED]]
+        message = [f"unknown column {shown(name)}{what.removeprefix('unknown column')}" for name, what in told[:3]]
+        told += [(name, "missing; send null if it is not known") for name in absent]
         if absent:
-            told.append(f"missing: {', '.join(absent[:12])} (send null for a value that is not known)")
-        raise InvalidValue(where + "; ".join(told), fields=fields[:MAX_REPORTED])
+            more = f" and {len(absent) - 12} more" if len(absent) > 12 else ""
+            message.append(f"missing: {', '.join(absent[:12])}{more} (send null for a value that is not known)")
+        raise InvalidValue(where + "; ".join(message), fields=told[:MAX_REPORTED])
 
     def _typed(self, columns: Mapping[str, Any]) -> Batch:
         batch: Batch = {}

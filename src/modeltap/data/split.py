@@ -25,6 +25,7 @@ from modeltap.data.split_rows import (
     part_sizes,
 )
 from modeltap.data.store import StoredDataset
+from modeltap.data.wording import counted
 from modeltap.domain.dataset import Column, Part, Schema
 from modeltap.domain.recipe import Split
 from modeltap.domain.signature import Array
@@ -71,7 +72,7 @@ def plan_split(dataset: StoredDataset, split: Split, *, target_is_class: bool, s
     sizes = part_sizes(dataset.num_rows(whole), train=split.train / scale, val=val / scale, test=test / scale)
     divided, notices = _divide(dataset, whole, sizes, split, schema, target_is_class=target_is_class)
     if sizes.unused:
-        notices.append(f"{sizes.unused:,} rows are in no part, as the fractions are less than 1 together")
+        notices.append(f"left {counted(sizes.unused, 'row')} in no part, as the fractions are less than 1 together")
     parts: dict[Part, PartIndex] = {"train": PartIndex(whole, divided.train)}
     cut: tuple[tuple[Part, Index], ...] = (("val", divided.val), ("test", divided.test))
     for part, rows in cut:
@@ -80,7 +81,7 @@ def plan_split(dataset: StoredDataset, split: Split, *, target_is_class: bool, s
         else:
             parts[part] = PartIndex(whole, rows)
             if len(given) > 1 and len(rows):
-                notices.append(f"{part} was cut from the given train part: {len(rows):,} rows")
+                notices.append(f"{part} was cut from the given train part: {counted(len(rows), 'row')}")
     if split.group is not None and len(given) > 1:
         notices += _shared_groups(parts, dataset, schema, split.group)
     return Parts(parts["train"], parts["val"], parts["test"], tuple(notices))
@@ -95,7 +96,7 @@ def _divide(
     if split.time is not None:
         time_N = _values(dataset, stored, schema, split.time).astype(np.float64)
         num_missing = int(np.isnan(time_N).sum())
-        told = [f"{num_missing:,} rows have no '{split.time}' and count as the earliest"] if num_missing else []
+        told = [f"took {counted(num_missing, 'row')} without '{split.time}' as the earliest"] if num_missing else []
         told += _not_stratified(split, "time")
         return divide_by_time(time_N, sizes), told
     by = split.stratify if isinstance(split.stratify, str) else None
@@ -127,7 +128,7 @@ def _by_group(values: Array, sizes: Sizes, split: Split) -> tuple[Divided, list[
         group_N = group_N.copy()
         group_N[missing_N] = group_N.max() + 1 + np.arange(int(missing_N.sum()))
         group_N = np.unique(group_N, return_inverse=True)[1].astype(np.int64)
-        told.append(f"{int(missing_N.sum()):,} rows have no '{split.group}' and are each a group of their own")
+        told.append(f"took each of {counted(int(missing_N.sum()), 'row')} without '{split.group}' as a group of its own")
     return divide_by_group(group_N, sizes, seed=split.seed), told + _not_stratified(split, "group")
 
 
@@ -185,9 +186,9 @@ def _shared_groups(parts: Mapping[Part, PartIndex], dataset: StoredDataset, sche
     for part, rows in parts.items():
         values = _values(dataset, rows.stored, schema, group)[rows.index]
         seen[part] = set(values[~is_missing(values)].tolist())
+    told = []
     others: tuple[Part, ...] = ("val", "test")
-    return [
-        f"{len(seen['train'] & seen[part]):,} groups of '{group}' lie in train and in {part}, as the data was given"
-        for part in others
-        if seen["train"] & seen[part]
-    ]
+    for part in others:
+        if both := seen["train"] & seen[part]:
+            told.append(f"found {counted(len(both), 'group')} of '{group}' in both train and {part}, as the data was given")
+    return told

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
 from modeltap.errors import Conflict
 
 JobKind = Literal["import", "train", "evaluate"]
+JOB_KINDS: tuple[JobKind, ...] = get_args(JobKind)
 
 JobState = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
 """queued: waits for a runner. running: a runner holds the lease. paused: stopped at a checkpoint until it is resumed.
@@ -37,7 +38,8 @@ TRANSITIONS: dict[tuple[JobState, JobEvent], JobState] = {
 
 ENDED: frozenset[JobState] = frozenset({"succeeded", "failed", "cancelled"})
 MAX_ATTEMPTS = 5
-"""Runners that died without a word before the job is failed instead of queued again."""
+"""Runners in a row that died without a word, and without a checkpoint beyond the one they began with, before the job is failed
+instead of queued again."""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):

@@ -150,5 +150,5 @@ class Recipe(Section, frozen=True):
     batch_size: Count = 32
     seed: Seed = 0
     threads: Count | None = None
-    """Of the training process; None is one a core. It is part of what a digest depends on."""
+    """Of the training process; None is what the server's setting says. It is part of what a digest depends on."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
 
 from modeltap.domain.signature import Batch, Signature
 from modeltap.errors import Broken, InvalidValue
+
+_log = logging.getLogger(__name__)
 
 
 class OnnxEngine:
@@ -46,9 +49,14 @@ class OnnxEngine:
 
     def _run(self, batch: Batch) -> Batch:
         try:
-            answers = self._session.run(self._outputs, {name: batch[name] for name in self._inputs})
+            given = {name: batch[name] for name in self._inputs}
         except KeyError as problem:
             raise InvalidValue(f"the input {problem} is missing") from None
+        try:
+            answers = self._session.run(self._outputs, given)
+        except Exception as problem:  # noqa: BLE001  as above; its text speaks of nodes and is for the log alone
+            _log.error("the graph failed: %s", _reason(problem))
+            raise Broken("the graph failed on these values; the server's log has the reason") from None
         return dict(zip(self._outputs, answers, strict=True))
 
     def close(self) -> None:

@@ -39,12 +39,19 @@ def try_bundle(files: Mapping[str, Path], *, timeout_s: float = TIMEOUT_S) -> No
     except subprocess.TimeoutExpired:
         raise Broken(f"the graph was not ready within {timeout_s:g} s; the version is not deployed") from None
     if done.returncode != 0:
-        raise Broken(f"the graph ended its trial process (exit status {done.returncode}); the version is not deployed")
-    verdict = msgspec.json.decode(done.stdout, type=Verdict)
+        raise Broken(f"the graph ended its trial process ({_told(done.returncode)}); the version is not deployed")
+    try:
+        verdict = msgspec.json.decode(done.stdout, type=Verdict)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise Broken("the graph's trial process gave no verdict; the version is not deployed") from None
     if verdict.code == GoldenMismatch.code:
         raise GoldenMismatch(verdict.detail)
     if verdict.code:
         raise Broken(verdict.detail)
+
+
+def _told(status: int) -> str:
+    return f"signal {-status}" if status < 0 else f"exit status {status}"
 
 
 def main() -> None:

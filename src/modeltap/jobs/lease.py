@@ -39,6 +39,7 @@ class Lease:
         self._lease_s = lease_s
         self._wanted: Wanted = "run"
         self._progress: dict[str, Any] | None = None
+        self._got_further = False
         self._lost = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
@@ -62,6 +63,12 @@ class Lease:
         """Writes `progress` into the job's row with the next renewal."""
         self._progress = msgspec.to_builtins(progress)
 
+    def got_further(self) -> None:
+        """Notes, at once and once, that a runner that ends now has not run for nothing: the next one begins beyond it."""
+        if not self._got_further:
+            self._got_further = True
+            self._beat()
+
     def __enter__(self) -> Lease:
         pid = os.getpid()
         self._jobs.set_process(self._job_id, self._fence, pid, started_s(pid) or 0.0)
@@ -84,7 +91,14 @@ class Lease:
     def _beat(self) -> None:
         progress, self._progress = self._progress, None
         try:
-            self._wanted = self._jobs.heartbeat(self._job_id, self._fence, self._clock(), self._lease_s, progress=progress)
+            self._wanted = self._jobs.heartbeat(
+                self._job_id,
+                self._fence,
+                self._clock(),
+                self._lease_s,
+                progress=progress,
+                got_further=self._got_further,
+            )
         except LeaseLost:
             self._lost.set()
         except (StorageFailed, Unavailable):  # tried again at the next beat; the fence guards what is written meanwhile

@@ -12,14 +12,14 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from modeltap.domain.job import Job
+from modeltap.domain.job import JOB_KINDS, Job, JobKind
 from modeltap.errors import LeaseLost, NotFound, StorageFailed, Unavailable
 from modeltap.faults import CRASH_VARIABLE, crash_point
 from modeltap.jobs.journal import Journal
@@ -74,15 +74,20 @@ class Supervisor:
         home: Path,
         *,
         slots: int,
+        kinds: Collection[JobKind] = JOB_KINDS,
         command: Sequence[str] = RUNNER_COMMAND,
+        environment: Mapping[str, str] | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         lease_s: float = LEASE_S,
     ) -> None:
-        """`command` is called with JOB_ID --fence N --home HOME."""
+        """`command` is called with JOB_ID --fence N --home HOME, in this process's environment and `environment`. Jobs of
+        other kinds than `kinds` are left to another."""
         self._jobs = jobs
         self._home = home.absolute()
         self._slots = slots
+        self._kinds = tuple(kinds)
         self._command = tuple(command)
+        self._environment = dict(environment or {})
         self._clock = clock
         self._lease_s = lease_s
         self._watched: dict[tuple[str, int], _Watched] = {}
@@ -108,7 +113,7 @@ class Supervisor:
 
     def tick(self) -> None:
         """Looks after every runner once, then starts what waits in the queue. Raises StorageFailed, Unavailable."""
-        running = {(job.id, job.fence): job for job in self._jobs.list("running", limit=None)}
+        running = {(job.id, job.fence): job for job in self._jobs.list("running", kinds=self._kinds, limit=None)}
         for holder, job in running.items():
             if holder not in self._watched:
                 self._adopt(job)
@@ -117,7 +122,9 @@ class Supervisor:
                 self._enforce(watched, running.get(holder))
             else:
                 self._bury(watched)
-        while len(self._watched) < self._slots and (claimed := self._jobs.claim(self._clock(), self._lease_s)):
+        while len(self._watched) < self._slots and (
+            claimed := self._jobs.claim(self._clock(), self._lease_s, kinds=self._kinds)
+        ):
             crash_point("job.claimed")
             self._start(claimed)
 
@@ -130,7 +137,7 @@ class Supervisor:
             self._release(job.id, job.fence, "it never started")
 
     def _start(self, job: Job) -> None:
-        environment = {**os.environ, JOB_VARIABLE: job.id}
+        environment = {**os.environ, **self._environment, JOB_VARIABLE: job.id}
         if job.attempt > 1:  # a crash that a test asked for happens once
             environment.pop(CRASH_VARIABLE, None)
         arguments = [*self._command, job.id, "--fence", str(job.fence), "--home", str(self._home)]

@@ -73,7 +73,7 @@ BUILT_IN: dict[str, Architecture] = {
             summary="one layer: linear or logistic regression",
             options=LinearOptions,
             build="modeltap.training.architectures.linear:build",
-            defaults={"epochs": 30, "early_stopping": {"patience": 5}},
+            defaults={"epochs": 200, "batch_size": 64, "optimizer": {"lr": 0.01}, "early_stopping": {"patience": 10}},
         ),
         Architecture(
             name="mlp",
@@ -81,14 +81,13 @@ BUILT_IN: dict[str, Architecture] = {
             options=MlpOptions,
             build="modeltap.training.architectures.mlp:build",
             categories="embedding",
-            defaults={"epochs": 30, "early_stopping": {"patience": 5}},
+            defaults={"epochs": 100, "batch_size": 64, "optimizer": {"lr": 0.002}, "early_stopping": {"patience": 10}},
         ),
         Architecture(
             name="cnn",
             summary="blocks of convolution and maximum, then fully connected layers",
             options=CnnOptions,
             build="modeltap.training.architectures.cnn:build",
-            tasks=("image-classification",),
             defaults={"epochs": 10},
         ),
         Architecture(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -13,7 +13,17 @@ from modeltap.errors import InvalidRecipe, nearest
 S = TypeVar("S", bound=msgspec.Struct)
 ReadField = Callable[[type, Any], Any]
 
-_PLACE = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<where>.*)`)?$", re.DOTALL)
+_PLACE = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<where>.*)`)?$", re.DOTALL)
+_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "a text",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "a mapping of keys",
+    "null": "nothing",
+    r"\|": "or",
+}
 
 
 def read_struct(raw: Any, kind: type[S], *, where: str, read_field: ReadField | None = None) -> S:
@@ -30,21 +40,48 @@ def read_struct(raw: Any, kind: type[S], *, where: str, read_field: ReadField | 
     try:
         return msgspec.convert(dict(raw), kind, dec_hook=read_field)
     except msgspec.ValidationError as problem:
-        match = _PLACE.match(str(problem))
-        what, place = (match["what"], match["where"] or "") if match else (str(problem), "")
-        raise _wrong(where + place, what.replace("`", "").replace("array", "list") + _choices(raw, kind, place)) from None
+        what, place = split_place(str(problem))
+        told = plain_reason(what, raw, place, allowed_words(kind, place))
+        raise _wrong(f"{where}.{place}" if place and place[0] != "[" else where + place, told) from None
+
+
+def split_place(message: str) -> tuple[str, str]:
+    """(what is wrong, where) of a message of msgspec's; where is like `model.layers[0]`, or empty."""
+    match = _PLACE.match(message)
+    return (match["what"], match["where"] or "") if match else (message, "")
+
+
+def plain_reason(what: str, raw: Any, where: str, words: Sequence[str]) -> str:
+    """The reason in the words of a recipe, with what was given and, for a word that is none of those allowed, the nearest."""
+    given = _given(raw, where)
+    told = re.sub(r"^Object missing required field (\w+)", r"the key '\1' is missing", what.replace("`", ""))
+    for theirs, ours in _WORDS.items():
+        told = re.sub(rf"\b{theirs}\b", ours, told)
+    if isinstance(given, str) and words:
+        return f"'{given[:80]}' is not allowed{nearest(given, words)}"
+    shown = "" if given is None or isinstance(given, Mapping | list | tuple) else f", given was {given!r:.80}"
+    return told.split(", got ")[0].replace("Expected ", "needs ") + shown if shown else told.replace("Expected ", "needs ")
+
+
+def allowed_words(kind: type, key: str) -> list[str]:
+    """The words that a struct's field takes; empty if it takes anything else, or is not there."""
+    return _words(get_type_hints(kind).get(key))
 
 
 def _wrong(where: str, what: str) -> InvalidRecipe:
     return InvalidRecipe(f"{where}: {what}", fields=[(where, what)])
 
 
-def _choices(raw: Mapping[str, Any], kind: type[msgspec.Struct], place: str) -> str:
-    """For a word that is none of those allowed: the nearest one, or all of them."""
-    key = place.lstrip(".")
-    given = raw.get(key)
-    allowed = _words(get_type_hints(kind).get(key))
-    return nearest(given, allowed) if isinstance(given, str) and allowed else ""
+def _given(raw: Any, where: str) -> Any:
+    """The value at a place such as `model.layers[0]`; None if there is none."""
+    for part in re.findall(r"[^.\[\]]+", where):
+        if isinstance(raw, Mapping):
+            raw = raw.get(part)
+        elif isinstance(raw, list | tuple) and part.isdigit() and int(part) < len(raw):
+            raw = raw[int(part)]
+        else:
+            return None
+    return raw
 
 
 def _words(hint: Any) -> list[str]:

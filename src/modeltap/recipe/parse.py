@@ -1,18 +1,16 @@
 """A recipe document → a typed `Recipe` with every default filled in: task's, then architecture's, then the user's keys.
 
-Shorthands: a bare name for optimizer, loss, schedule and model; a number for early_stopping; an architecture's own options
-stand beside `architecture`.
+An architecture's own options stand beside `architecture`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
-from modeltap.domain.dataset import Column
+from modeltap.domain.dataset import Column, Kind, Role
 from modeltap.domain.recipe import (
     Clean,
     Data,
@@ -29,7 +27,16 @@ from modeltap.domain.recipe import (
 from modeltap.domain.task import Task
 from modeltap.errors import InvalidRecipe, nearest
 from modeltap.recipe.architectures import find_architecture, parse_options
+from modeltap.recipe.document import NAMED, check_values, expand
+from modeltap.recipe.options import allowed_words, plain_reason, split_place
 from modeltap.tasks.catalogue import find_task
+
+MAX_EPOCHS = 1_000_000
+MAX_BATCH_SIZE = 10_000_000
+MAX_THREADS = 1024
+MAX_AXES = 8
+MAX_EXTENT = 100_000_000
+MAX_NAME_CHARS = 128
 
 SECTIONS: dict[str, type[msgspec.Struct]] = {
     "data": Data,
@@ -44,37 +51,6 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "schedule": Schedule,
     "early_stopping": EarlyStopping,
 }
-NAMED = ("loss", "optimizer", "schedule")
-_PLACE = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<where>.*)`)?$")
-
-
-def load_document(text: str) -> dict[str, Any]:
-    """The mapping in a YAML (or JSON) text. Raises InvalidRecipe if it is anything else."""
-    try:
-        document = msgspec.yaml.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
-        raise InvalidRecipe(f"the recipe is not YAML: {problem}") from None
-    if document is None:
-        return {}
-    if not isinstance(document, dict):
-        raise InvalidRecipe(f"a recipe is a mapping of keys, given was a {type(document).__name__}")
-    return document
-
-
-def apply_settings(document: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The document with each dotted key set: {"optimizer.lr": 0.01}; a text is read as a YAML value."""
-    changed = _expand(document)
-    for dotted, value in settings.items():
-        *path, last = dotted.split(".")
-        if not last or not all(path):
-            raise InvalidRecipe(f"'{dotted}' is not a key; write it as optimizer.lr=0.01")
-        place = changed
-        for part in path:
-            inner = place.get(part)
-            place[part] = inner = dict(inner) if isinstance(inner, Mapping) else {}
-            place = inner
-        place[last] = _yaml_value(value)
-    return changed
 
 
 def parse_recipe(document: Mapping[str, Any], *, task: str | None = None, target: str | None = None) -> Recipe:
@@ -83,7 +59,8 @@ def parse_recipe(document: Mapping[str, Any], *, task: str | None = None, target
     Raises InvalidRecipe for an unknown key (with the nearest known one), a value of the wrong type or out of its bounds, an
     unknown task or architecture, and a combination that cannot be trained.
     """
-    user = _expand(document)
+    check_values(document)
+    user = expand(document)
     if task is not None:
         user["task"] = task
     if target is not None:
@@ -93,7 +70,7 @@ def parse_recipe(document: Mapping[str, Any], *, task: str | None = None, target
     found = find_task(user["task"])
     model = _mapping(user.get("model", {}), "model")
     architecture = find_architecture(_architecture_name(model, found))
-    merged = _merge(_merge(_expand(found.defaults), _expand(architecture.defaults)), user)
+    merged = _merge(_merge(expand(found.defaults), expand(architecture.defaults)), user)
     merged["model"] = {**_split_options(_mapping(merged.get("model", {}), "model")), "architecture": architecture.name}
     _name_columns(merged)
     _check_keys(merged)
@@ -109,22 +86,6 @@ def _architecture_name(model: Mapping[str, Any], task: Task) -> str:
     if not isinstance(name, str):
         raise InvalidRecipe("model.architecture must be a name")
     return task.architecture if name == "auto" else name
-
-
-def _expand(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The document with its shorthands written out."""
-    expanded = dict(document)
-    for key in NAMED:
-        if isinstance(expanded.get(key), str):
-            expanded[key] = {"name": expanded[key]}
-    if isinstance(expanded.get("model"), str):
-        expanded["model"] = {"architecture": expanded["model"]}
-    stopping = expanded.get("early_stopping")
-    if isinstance(stopping, bool):
-        expanded["early_stopping"] = {} if stopping else None
-    elif isinstance(stopping, int):
-        expanded["early_stopping"] = {"patience": stopping}
-    return expanded
 
 
 def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,9 +142,12 @@ def _convert(document: Mapping[str, Any]) -> Recipe:
     try:
         return msgspec.convert(document, Recipe, strict=False)
     except msgspec.ValidationError as problem:
-        match = _PLACE.match(str(problem))
-        what, where = (match["what"], match["where"]) if match else (str(problem), None)
-        raise InvalidRecipe(f"{where or 'recipe'}: {what.replace('`', '')}", fields=[(where or "", what)]) from None
+        what, where = split_place(str(problem))
+        place, _, key = where.rpartition(".")
+        section = SECTIONS.get(place, Recipe) if not place or place in SECTIONS else None
+        words = allowed_words(section, key) if section is not None else []
+        told = plain_reason(what, document, where, words)
+        raise InvalidRecipe(f"{where or 'recipe'}: {told}", fields=[(where, told)]) from None
 
 
 def _resolve_loss(recipe: Recipe, task: Task) -> Recipe:
@@ -207,16 +171,43 @@ def _check_whole(recipe: Recipe) -> Recipe:
         raise InvalidRecipe(f"data.clean.outlier_quantiles [{low:g}, {high:g}] must rise")
     if recipe.optimizer.weight_decay and recipe.optimizer.name != "adamw":
         raise InvalidRecipe("optimizer.weight_decay is for adamw; for the others use optimizer.l2")
+    for where, given, largest in (
+        ("epochs", recipe.epochs, MAX_EPOCHS),
+        ("batch_size", recipe.batch_size, MAX_BATCH_SIZE),
+        ("threads", recipe.threads or 1, MAX_THREADS),
+    ):
+        if given > largest:
+            raise InvalidRecipe(f"{where} is {given}; at most {largest:,} is allowed", fields=[(where, "too large")])
+    _check_columns(recipe)
+    _check_tensors(recipe)
     return recipe
 
 
-def _yaml_value(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        return msgspec.yaml.decode(value)
-    except msgspec.DecodeError:
-        return value
+def _check_columns(recipe: Recipe) -> None:
+    allowed = [*get_args(Kind), *get_args(Role)]
+    for name, said in recipe.data.columns.items():
+        if isinstance(said, str) and said not in allowed:
+            where = f"data.columns.{name}"
+            known = nearest(said, allowed)
+            raise InvalidRecipe(f"{where} is '{said}', which is no kind or role{known}", fields=[(where, "unknown")])
+    weights = recipe.loss.class_weights
+    for label, weight in weights.items() if isinstance(weights, Mapping) else ():
+        if weight < 0:
+            raise InvalidRecipe(f"loss.class_weights.{label} is {weight:g}; a weight is 0 or more")
+
+
+def _check_tensors(recipe: Recipe) -> None:
+    for where, tensor in (("model.input", recipe.model.input), ("model.output", recipe.model.output)):
+        if tensor.shape is not None and not (len(tensor.shape) <= MAX_AXES and all(1 <= n <= MAX_EXTENT for n in tensor.shape)):
+            raise InvalidRecipe(
+                f"{where}.shape is {list(tensor.shape)}; up to {MAX_AXES} whole numbers from 1 to {MAX_EXTENT:,} are allowed,"
+                " without the batch"
+            )
+        name = tensor.name
+        if name is not None and not (name == name.strip() and 0 < len(name) <= MAX_NAME_CHARS and name.isprintable()):
+            raise InvalidRecipe(f"{where}.name is {name[:80]!r}; a name is 1 to {MAX_NAME_CHARS} printable characters")
+        if name is not None and name.startswith("modeltap"):
+            raise InvalidRecipe(f"{where}.name is '{name}'; names that begin with 'modeltap' are the graph's own")
 
 
 def _mapping(value: Any, where: str) -> Mapping[str, Any]:

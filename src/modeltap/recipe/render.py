@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from modeltap.domain.recipe import Recipe
+from modeltap.recipe.document import EXPONENT
 
 
 def recipe_document(recipe: Recipe) -> dict[str, Any]:
@@ -20,8 +21,17 @@ def recipe_document(recipe: Recipe) -> dict[str, Any]:
 
 
 def render_recipe(recipe: Recipe) -> str:
-    """YAML in the order of the recipe's own fields."""
-    return msgspec.yaml.encode(recipe_document(recipe)).decode()
+    """YAML in the order of the recipe's own fields; `document.load_document` reads the same values from it."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        """Quotes the texts that `load_document` would take for numbers."""
+
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+    Dumper.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("+-.0123456789"))
+    return yaml.dump(recipe_document(recipe), Dumper=Dumper, allow_unicode=True, sort_keys=False)
 
 
 def recipe_digest(recipe: Recipe) -> str:

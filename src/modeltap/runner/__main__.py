@@ -16,7 +16,8 @@ from modeltap.domain.job import Job
 from modeltap.errors import LeaseLost, ModeltapError, StorageFailed
 from modeltap.jobs.journal import Journal
 from modeltap.jobs.lease import Lease
-from modeltap.runner.steps import Step, step_for
+from modeltap.runner.kinds import step_for
+from modeltap.runner.steps import Step
 from modeltap.storage.artifacts import ArtifactStore
 from modeltap.storage.database import open_database
 from modeltap.storage.jobs import JobRepository, Outcome
@@ -70,12 +71,15 @@ def run_job(jobs: JobRepository, job_id: str, fence: int, home: Path, database: 
                 workdir=journal.folder,
                 report=report,
                 stop_requested=stop_requested,
+                saved=lease.got_further,
             )
             outcome, result, error = _outcome(job, step, lambda: jobs.get(job.id).wanted)
             lease.check()
         if outcome is None:
             return 1
         jobs.finish(job.id, fence, outcome, _now(), result=result, error=error)
+        for path in step.discard:
+            path.unlink(missing_ok=True)
     except LeaseLost as lost:
         print(lost.message, file=sys.stderr)  # noqa: T201  goes to the job's log
         return 1

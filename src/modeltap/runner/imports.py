@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,13 @@ from modeltap.data.read import read_source
 from modeltap.data.source import ReadOptions
 from modeltap.data.store import write_dataset
 from modeltap.domain.progress import Progress
-from modeltap.errors import InvalidData
+from modeltap.errors import InvalidData, InvalidInput
 from modeltap.faults import crash_point
 from modeltap.runner.steps import Step
 from modeltap.storage.datasets import DatasetRepository
+
+STAGED = "dataset"
+"""Folder of the job in which the files are written before they are stored; what a killed runner left there is overwritten."""
 
 
 def import_dataset(step: Step) -> dict[str, Any]:
@@ -28,6 +31,16 @@ def import_dataset(step: Step) -> dict[str, Any]:
     upload = step.home / UPLOADS / spec.upload
     if not upload.is_file():
         raise InvalidData("the uploaded file is gone; add the data again")
+    try:
+        result = _import(step, spec, upload)
+    except InvalidInput:  # the same bytes would be refused again; after any other end they may be needed
+        step.discard.append(upload)
+        raise
+    step.discard.append(upload)
+    return result
+
+
+def _import(step: Step, spec: ImportSpec, upload: Path) -> dict[str, Any]:
     options = spec.options
     step.report(Progress(phase="import", message=f"reading {spec.filename}"))
     source = read_source(
@@ -47,12 +60,14 @@ def import_dataset(step: Step) -> dict[str, Any]:
     facts = profile(source, schema)
     step.pause_point()
     step.report(Progress(phase="import", fraction=0.9, message="storing"))
-    with tempfile.TemporaryDirectory(dir=step.workdir) as folder:
-        digest = step.artifacts.put_tree(write_dataset(source, schema, Path(folder)))
+    folder = step.workdir / STAGED
+    try:
+        digest = step.artifacts.put_tree(write_dataset(source, schema, folder))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     crash_point("dataset.blobs_written")
     num_rows = {part: rows.num_rows for part, rows in source.parts.items()}
     dataset, created = DatasetRepository(step.database).add(spec.name, digest, schema, num_rows, facts, datetime.now(UTC))
-    upload.unlink(missing_ok=True)
     step.report(Progress(phase="done", fraction=1.0, message=dataset.id))
     return {
         **dataset_facts(dataset),

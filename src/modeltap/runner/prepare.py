@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from modeltap.data.clean import kept_rows
 from modeltap.data.images import fit_shape
+from modeltap.data.infer_overrides import override_columns
 from modeltap.data.rows import parse_column
 from modeltap.data.split import PartIndex, plan_split
 from modeltap.data.store import StoredDataset
-from modeltap.domain.dataset import Column, Kind, Part, Role, Schema
+from modeltap.domain.dataset import Column, Part, Schema
 from modeltap.domain.recipe import Recipe
 from modeltap.domain.signature import Array, Batch
 from modeltap.domain.task import Task
@@ -53,7 +54,7 @@ class Prepared:
 
 def prepare(dataset: StoredDataset, recipe: Recipe, task: Task) -> Prepared:
     """Parts split, cleaned and typed. Raises InvalidRecipe and InvalidData for what cannot be trained on."""
-    own = recipe_schema(dataset.schema, recipe, task)
+    own = recipe_schema(dataset, recipe, task)
     target = own.target
     assert target is not None
     planned = plan_split(dataset, recipe.data.split, target_is_class=task.target == "class", schema=own)
@@ -68,7 +69,8 @@ def prepare(dataset: StoredDataset, recipe: Recipe, task: Task) -> Prepared:
     for part in TRAINED_PARTS:
         planned_part: PartIndex = getattr(planned, part)
         rows = planned_part.index
-        columns = {name: values[rows] for name, values in typed[planned_part.stored].items() if values.ndim == 1}
+        compared = part == "train" and recipe.data.clean.duplicates == "drop"
+        columns = {n: values[rows] for n, values in typed[planned_part.stored].items() if values.ndim == 1 or compared}
         stays = kept_rows(columns, targets[planned_part.stored][rows], recipe.data.clean, part=part)
         notices += stays.notices
         kept[part] = planned_part, rows[stays.index]
@@ -88,14 +90,10 @@ def prepare(dataset: StoredDataset, recipe: Recipe, task: Task) -> Prepared:
     return Prepared(schema=schema, names=names, labels=labels, parts=parts, notices=tuple(notices))
 
 
-def recipe_schema(schema: Schema, recipe: Recipe, task: Task) -> Schema:
+def recipe_schema(dataset: StoredDataset, recipe: Recipe, task: Task) -> Schema:
     """The dataset's schema as the recipe wants it: kinds and roles, normalisation, and the target as the task reads it."""
+    schema = override_columns(dataset.schema, dataset.as_source(), recipe.data.columns)
     known = [c.name for c in schema.columns]
-    for name, wanted in recipe.data.columns.items():
-        column = schema.column(name)
-        if column is None:
-            raise InvalidRecipe(f"data.columns names '{name}', which is no column{nearest(name, known)}")
-        schema = schema.with_column(_changed(column, wanted))
     if recipe.data.target is not None:
         if schema.column(recipe.data.target) is None:
             raise InvalidRecipe(f"the target '{recipe.data.target}' is no column{nearest(recipe.data.target, known)}")
@@ -117,17 +115,6 @@ def recipe_schema(schema: Schema, recipe: Recipe, task: Task) -> Schema:
             normalize = tuple(dict.fromkeys((*column.normalize, *recipe.data.clean.normalize)))
             schema = schema.with_column(msgspec.structs.replace(column, normalize=normalize))
     return schema
-
-
-def _changed(column: Column, wanted: Column | str) -> Column:
-    if isinstance(wanted, Column):
-        return wanted
-    if wanted in get_args(Kind):
-        return msgspec.structs.replace(column, kind=wanted, role="feature" if column.role != "target" else "target")
-    if wanted in get_args(Role):
-        return msgspec.structs.replace(column, role=wanted)
-    allowed = [*get_args(Kind), *get_args(Role)]
-    raise InvalidRecipe(f"data.columns.{column.name} is '{wanted}'{nearest(wanted, allowed)}")
 
 
 def rename_input(schema: Schema, recipe: Recipe) -> tuple[Schema, dict[str, str]]:

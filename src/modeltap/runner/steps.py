@@ -1,13 +1,12 @@
-"""What a step is given, and which function does which kind of job."""
+"""What a step is given."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from modeltap.domain.job import Job, JobKind
+from modeltap.domain.job import Job
 from modeltap.domain.progress import Progress
 from modeltap.storage.artifacts import ArtifactStore
 from modeltap.storage.database import Database
@@ -25,25 +24,12 @@ class Step:
     workdir: Path
     report: Callable[[Progress], None]
     stop_requested: Callable[[], bool]
+    saved: Callable[[], None] = lambda: None
+    """Called when the next runner would begin beyond where this one did."""
+    discard: list[Path] = field(default_factory=list)
+    """Files to remove once the job's outcome is written: until then another runner may need them."""
 
     def pause_point(self) -> None:
         """Raises Stopped if the job should stop; called where nothing is half done."""
         if self.stop_requested():
             raise Stopped
-
-
-def step_for(kind: JobKind) -> Callable[[Step], dict[str, Any]]:
-    """The function that does such a job; its return value is the job's result."""
-    match kind:
-        case "import":
-            from modeltap.runner.imports import import_dataset
-
-            return import_dataset
-        case "train":
-            from modeltap.runner.train import train
-
-            return train
-        case "evaluate":
-            from modeltap.runner.evaluate import evaluate
-
-            return evaluate

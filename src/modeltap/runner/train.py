@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -38,6 +37,7 @@ from modeltap.recipe.render import recipe_digest, render_recipe
 from modeltap.runner.judge import judge, run_in_chunks, slice_columns
 from modeltap.runner.prepare import PartData, Prepared, prepare
 from modeltap.runner.steps import Step
+from modeltap.settings import load_settings
 from modeltap.storage.datasets import DatasetRepository
 from modeltap.storage.models import ModelRepository
 from modeltap.tasks.catalogue import find_task
@@ -52,7 +52,8 @@ def train(step: Step) -> dict[str, Any]:
     spec = msgspec.convert(step.job.spec, TrainSpec)
     recipe = parse_recipe(spec.recipe)
     task = find_task(recipe.task)
-    threads = recipe.threads or os.cpu_count() or 1
+    settings = load_settings({"home": step.home}).settings
+    threads = recipe.threads or 1
     dataset = DatasetRepository(step.database).get(spec.dataset)
     stored = open_dataset(step.artifacts.paths(dataset.digest))
     step.report(Progress(phase="data", message=f"reading {dataset.id}"))
@@ -72,6 +73,8 @@ def train(step: Step) -> dict[str, Any]:
         workdir=step.workdir,
         report=step.report,
         stop_requested=step.stop_requested,
+        checkpoint_every_s=settings.checkpoint_every_s,
+        saved=step.saved,
     )
     crash_point("train.finished")
     step.report(Progress(phase="evaluate", message="evaluating"))

@@ -9,11 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from modeltap.bundle.files import open_bundle
 from modeltap.bundle.golden import replay_golden
 from modeltap.data.rows import RowReader
 from modeltap.domain.signature import Batch
 from modeltap.engines.select import open_engine
+from modeltap.errors import InvalidValue
 from modeltap.tasks.catalogue import find_task
 
 
@@ -43,8 +46,10 @@ class Replica:
             self.in_flight -= 1
 
     async def run(self, batch: Batch) -> Batch:
-        """The graph's outputs for the batch."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.run, batch)
+        """The graph's outputs for the batch. Raises InvalidValue, naming the row, where an answer is no finite number."""
+        outputs = await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.run, batch)
+        _check_finite(outputs)
+        return outputs
 
     def answers(self, outputs: Batch) -> list[Any]:
         """One JSON-ready answer a row, as the task shows it."""
@@ -54,3 +59,13 @@ class Replica:
         """Waits for the batch that runs, then lets the engine go."""
         self._thread.shutdown(wait=True)
         self._engine.close()
+
+
+def _check_finite(outputs: Batch) -> None:
+    for values in outputs.values():
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            finite_N = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+            raise InvalidValue(
+                f"row {int(np.argmin(finite_N)) + 1} has no finite answer: a number in it lies too far outside of those that"
+                " the model was trained on"
+            )

@@ -7,13 +7,16 @@ one answers until the new one is warm.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Literal
 
 from modeltap.domain.deployment import Deployment, Route
 from modeltap.domain.snapshot import DeploymentSnapshot
-from modeltap.errors import ModeltapError, Unavailable
+from modeltap.errors import Broken, ModeltapError, Unavailable
 from modeltap.serving.replica import Replica
+
+_log = logging.getLogger(__name__)
 
 Status = Literal["ready", "loading", "failed"]
 OpenReplica = Callable[[Route], Replica]
@@ -81,6 +84,9 @@ class Router:
             self._failures.pop(route.digest, None)
         except ModeltapError as failure:
             self._failures[route.digest] = failure
+        except Exception:  # noqa: BLE001  one version that cannot be loaded must not keep the others from it
+            _log.exception("%s@%s could not be loaded", route.model, route.version)
+            self._failures[route.digest] = Broken("the server's log has the reason")
 
     async def _close_unused(self) -> None:
         used = set(self._serving.values())

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import Connection, select
 
-from modeltap.domain.job import ENDED
+from modeltap.domain.job import Job
 from modeltap.errors import NotFound
 from modeltap.storage.artifacts import ArtifactStore
 from modeltap.storage.backup import STAGING_PREFIXES
@@ -21,6 +21,9 @@ from modeltap.storage.tables import dataset_versions, deployment_routes, jobs, m
 
 RESUMABLE_FOR = timedelta(days=7)
 """What a failed or cancelled job needs is kept so long, in case it is resumed."""
+
+KEPT_OF_JOBS = frozenset({"log", "events.jsonl", "report.html"})
+"""Files of a job that people read; what else its folder holds serves only to run it."""
 
 _DIGEST_IN_TEXT = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
@@ -34,15 +37,18 @@ class GcResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def collect(database: Database, artifacts: ArtifactStore, now: datetime, grace_s: float) -> GcResult:
-    """Removes what is not used and was not stored again in the last `grace_s`. Safe while everything runs.
+    """Removes what is not used and was not stored again in the last `grace_s`. Safe while everything runs: what a running
+    job has stored is not yet named anywhere, so nothing goes that is younger than the oldest of them.
 
     Used are the datasets, the versions with their reports, what deployments route to, and what a job names that has not
     ended or may be resumed; with all members of a tree. Raises StorageFailed, Unavailable.
     """
-    unused_since_s = now.timestamp() - grace_s
     with database.reading() as connection:
-        used = set(_named_digests(connection, now))
-        job_ids = set(connection.scalars(select(jobs.c.id)))
+        known = [Job(**row._mapping) for row in connection.execute(select(jobs))]
+        runnable = {job.id: may_run(job, now) for job in known}
+        used = set(_named_digests(connection, [job for job in known if runnable[job.id]]))
+    running_since_s = (job.started_at.timestamp() for job in known if job.state == "running" and job.started_at)
+    unused_since_s = min((now.timestamp() - grace_s, *running_since_s))
     for digest in tuple(used):
         try:
             used.update((artifacts.members(digest) or {}).values())
@@ -57,24 +63,35 @@ def collect(database: Database, artifacts: ArtifactStore, now: datetime, grace_s
             continue
         removed, kept, freed_bytes = removed + gone, kept + (not gone), freed_bytes + (size_bytes if gone else 0)
     with disk_failures("removing what is no longer used"):
-        for path in _leftovers(database.home, artifacts, job_ids):
+        for path in _leftovers(database.home, artifacts, runnable):
             freed_bytes += _remove_if_older(path, unused_since_s)
     return GcResult(removed=removed, freed_bytes=freed_bytes, kept=kept)
 
 
-def _named_digests(connection: Connection, now: datetime) -> Iterator[str]:
+def may_run(job: Job, now: datetime) -> bool:
+    """Whether what the job needs is kept for it: it has not ended, or not long ago in a way that may be resumed."""
+    if job.state == "succeeded":
+        return False
+    return job.ended_at is None or job.ended_at > now - RESUMABLE_FOR
+
+
+def _named_digests(connection: Connection, runnable: Sequence[Job]) -> Iterator[str]:
     for column in (dataset_versions.c.digest, model_versions.c.digest, model_versions.c.report):
         yield from connection.scalars(select(column).where(column.is_not(None)).distinct())
     yield from connection.scalars(select(deployment_routes.c.digest).where(deployment_routes.c.slot == "now").distinct())
-    resumable = jobs.c.state.in_(("failed", "cancelled")) & (jobs.c.ended_at > now - RESUMABLE_FOR)
-    for spec in connection.scalars(select(jobs.c.spec).where(or_(jobs.c.state.not_in(ENDED), resumable))):
-        yield from _DIGEST_IN_TEXT.findall(msgspec.json.encode(spec).decode())
+    for job in runnable:
+        yield from _DIGEST_IN_TEXT.findall(msgspec.json.encode(job.spec).decode())
 
 
-def _leftovers(home: Path, artifacts: ArtifactStore, job_ids: set[str]) -> Iterator[Path]:
+def _leftovers(home: Path, artifacts: ArtifactStore, runnable: Mapping[str, bool]) -> Iterator[Path]:
+    """`runnable` has every job, and whether it may run again."""
     yield from artifacts.staging.iterdir()
     if (home / "jobs").is_dir():
-        yield from (path for path in (home / "jobs").iterdir() if path.name not in job_ids)
+        for folder in (home / "jobs").iterdir():
+            if folder.name not in runnable:
+                yield folder
+            elif not runnable[folder.name]:
+                yield from (path for path in folder.iterdir() if path.name not in KEPT_OF_JOBS)
     yield from (path for path in home.iterdir() if path.name.startswith(STAGING_PREFIXES))
 
 

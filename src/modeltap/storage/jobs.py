@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import base64
 import secrets
+from collections.abc import Collection
 from datetime import datetime, timedelta
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Connection, Row, func, insert, literal, select, update
 
-from modeltap.domain.job import MAX_ATTEMPTS, Job, JobEvent, JobKind, JobState, Wanted, next_state
+from modeltap.domain.job import JOB_KINDS, MAX_ATTEMPTS, Job, JobEvent, JobKind, JobState, Wanted, next_state
 from modeltap.errors import Conflict, InvalidInput, LeaseLost, NotFound
 from modeltap.faults import crash_point
 from modeltap.storage.database import Database
@@ -31,8 +32,8 @@ class JobRepository:
 
     def add(self, kind: JobKind, spec: dict[str, Any], now: datetime) -> Job:
         """The new job, queued."""
-        if kind not in get_args(JobKind):
-            raise InvalidInput(f"there is no job of kind '{kind}'; kinds: {', '.join(get_args(JobKind))}")
+        if kind not in JOB_KINDS:
+            raise InvalidInput(f"there is no job of kind '{kind}'; kinds: {', '.join(JOB_KINDS)}")
         job = Job(id=new_job_id(), kind=kind, state="queued", spec=spec, created_at=now)
         with self._database.writing() as connection:
             connection.execute(
@@ -48,19 +49,24 @@ class JobRepository:
         with self._database.reading() as connection:
             return _get(connection, job_id)
 
-    def list(self, state: JobState | None = None, *, limit: int | None = 100) -> tuple[Job, ...]:
+    def list(
+        self, state: JobState | None = None, *, kinds: Collection[JobKind] = JOB_KINDS, limit: int | None = 100
+    ) -> tuple[Job, ...]:
         """The newest first, of one state or of all; `limit` None is all of them."""
         query = select(jobs).order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(limit)
+        if set(kinds) != set(JOB_KINDS):
+            query = query.where(jobs.c.kind.in_(sorted(kinds)))
         if state is not None:
             query = query.where(jobs.c.state == state)
         with self._database.reading() as connection:
             return tuple(map(_job, connection.execute(query)))
 
-    def claim(self, now: datetime, lease_s: float) -> Job | None:
-        """The oldest queued job, running now under a new fence; None if no job waits. Each job goes to one caller."""
+    def claim(self, now: datetime, lease_s: float, *, kinds: Collection[JobKind] = JOB_KINDS) -> Job | None:
+        """The oldest queued job of these kinds, running now under a new fence; None if no such job waits. Each job goes to
+        one caller."""
         oldest = (
             select(jobs.c.id)
-            .where(jobs.c.state == "queued")
+            .where(jobs.c.state == "queued", jobs.c.kind.in_(sorted(kinds)))
             .order_by(jobs.c.created_at, jobs.c.id)
             .limit(1)
             .with_for_update(skip_locked=True)  # of servers that have it; SQLite has one writer anyway
@@ -87,12 +93,24 @@ class JobRepository:
         return None if row is None else _job(row)
 
     def heartbeat(
-        self, job_id: str, fence: int, now: datetime, lease_s: float, *, progress: dict[str, Any] | None = None
+        self,
+        job_id: str,
+        fence: int,
+        now: datetime,
+        lease_s: float,
+        *,
+        progress: dict[str, Any] | None = None,
+        got_further: bool = False,
     ) -> Wanted:
-        """What a person wants of the job; the lease lasts `lease_s` from `now`. Raises LeaseLost."""
+        """What a person wants of the job; the lease lasts `lease_s` from `now`. Raises LeaseLost.
+
+        got_further: this runner saved more than it began with, so that attempts are counted from it on.
+        """
         values: dict[str, Any] = {"lease_expires_at": now + timedelta(seconds=lease_s)}
         if progress is not None:
             values["progress"] = progress
+        if got_further:
+            values["attempt"] = 1
         statement = update(jobs).where(_held(job_id, fence)).values(**values).returning(jobs.c.wanted)
         with self._database.writing() as connection:
             wanted: Wanted | None = connection.scalar(statement)
@@ -126,7 +144,7 @@ class JobRepository:
     def lose_lease(self, job_id: str, fence: int, now: datetime, *, cause: str = "it ended without a word") -> Job:
         """The job after its runner died: queued again, or as a person wanted it: cancelled, paused.
 
-        Failed after MAX_ATTEMPTS runners in a row; `cause` tells of the last one. Raises LeaseLost, NotFound.
+        Failed after MAX_ATTEMPTS runners in a row that got no further; `cause` tells of the last one. Raises LeaseLost, NotFound.
         """
         with self._database.writing() as connection:
             job = _get_held(connection, job_id, fence)

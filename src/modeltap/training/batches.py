@@ -26,14 +26,15 @@ def as_tensor(array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array))
 
 
-def input_tensors(batch: FeatureBatch, spec: FeatureSpec) -> list[Tensor]:
-    """What a module takes, in its order: features where the spec has a shape, codes where it has cardinalities."""
+def input_tensors(batch: FeatureBatch, spec: FeatureSpec, *, rows: int | None = None) -> list[Tensor]:
+    """What a module takes, in its order: features where the spec has a shape, codes where it has cardinalities; the first
+    `rows`, or all."""
     tensors = []
     if spec.shape:
-        tensors.append(as_tensor(batch.features.astype(np.float32, copy=False)))
+        tensors.append(as_tensor(batch.features[:rows].astype(np.float32, copy=False)))
     if spec.cardinalities:
         assert batch.codes is not None
-        tensors.append(as_tensor(batch.codes.astype(np.int64, copy=False)))
+        tensors.append(as_tensor(batch.codes[:rows].astype(np.int64, copy=False)))
     return tensors
 
 

@@ -20,6 +20,7 @@ from modeltap.domain.features import FeatureSpec
 from modeltap.domain.signature import ONNX_OPSET
 from modeltap.errors import Broken, InvalidRecipe
 from modeltap.training.graphs import PREDICTION, clean_graph, input_names
+from modeltap.training.recurrent_export import with_operators
 from modeltap.training.targets import TargetScale
 
 TOLERANCE = 1e-5
@@ -58,7 +59,7 @@ def export_network(module: nn.Module, spec: FeatureSpec, scale: TargetScale | No
     with _quiet():
         try:
             program = torch.onnx.export(
-                answering,
+                with_operators(answering),
                 example,
                 dynamo=True,
                 opset_version=ONNX_OPSET,
@@ -79,6 +80,7 @@ def export_network(module: nn.Module, spec: FeatureSpec, scale: TargetScale | No
 
 def _verify(graph: onnx.ModelProto, module: nn.Module, names: Sequence[str], rows: list[Tensor], *, unit: float) -> None:
     import onnxruntime
+    from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -87,7 +89,12 @@ def _verify(graph: onnx.ModelProto, module: nn.Module, names: Sequence[str], row
         batch = [_rows(tensor, size) for tensor in rows]
         with torch.no_grad():
             expected = module(*batch).numpy()
-        given = session.run([PREDICTION], {name: tensor.numpy() for name, tensor in zip(names, batch, strict=True)})[0]
+        try:
+            given = session.run([PREDICTION], {name: tensor.numpy() for name, tensor in zip(names, batch, strict=True)})[0]
+        except (Fail, InvalidArgument, RuntimeException) as problem:
+            raise InvalidRecipe(
+                f"the graph of this architecture does not take {size} rows; its module must work for any number of them"
+            ) from problem
         allowed = TOLERANCE * np.maximum(unit, np.abs(expected))
         if given.shape != expected.shape or not (np.abs(given - expected) <= allowed).all():
             worst = np.abs(given - expected).max() if given.shape == expected.shape else f"shape {given.shape}"

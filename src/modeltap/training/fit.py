@@ -32,19 +32,21 @@ def fit(
     report: Callable[[Progress], None],
     stop_requested: Callable[[], bool],
     checkpoint_every_s: float = CHECKPOINT_EVERY_S,
+    saved: Callable[[], None] = lambda: None,
 ) -> Trained:
     """The trained graph with its weights and learning curve; the same bytes for the same arguments, threads included.
 
     recipe: with a resolved `model.architecture`. labels: of the class codes in their order; empty is a regression. workdir:
     holds the checkpoint, from which a run with the same arguments goes on. report: called a few times a second.
     stop_requested: asked before every step, so it must be cheap; when it says yes, a checkpoint is written and Stopped raised.
+    saved: called after each checkpoint that lies beyond the one from which the run went on.
 
     Raises InvalidRecipe and InvalidData for what cannot be trained, Stopped, StorageFailed if the disk refuses a checkpoint,
     MissingExtra if torch or scikit-learn is not installed, Broken if the graph does not repeat the model's answers.
     """
     _check(spec, data, labels)
     architecture = find_architecture(recipe.model.architecture)
-    given = Assignment(recipe, spec, data, labels, threads, workdir, report, stop_requested, checkpoint_every_s)
+    given = Assignment(recipe, spec, data, labels, threads, workdir, report, stop_requested, checkpoint_every_s, saved)
     return _fitter(architecture)(given, architecture)
 
 

@@ -48,6 +48,7 @@ class Loop:
         stop_requested: Callable[[], bool],
         checkpoint: Path,
         checkpoint_every_s: float,
+        saved: Callable[[], None],
         run: str,
         device: torch.device,
     ) -> None:
@@ -55,6 +56,7 @@ class Loop:
         self._loss, self._validate, self._metric_name = loss, validate, metric_name
         self._reporter, self._stop_requested = reporter, stop_requested
         self._checkpoint, self._every_s, self._run = checkpoint, checkpoint_every_s, run
+        self._saved, self._began_at = saved, 0
         self._device = device
         self._optimizer = make_optimizer(recipe.optimizer, module)
         self._weights = penalised(module)
@@ -75,9 +77,10 @@ class Loop:
         if found is not None:
             self._standing = restore(*found, self._module, self._optimizer, self._device)
         standing = self._standing
-        done = standing.epoch * self._batches.num_steps + standing.step
-        self._reporter.start(done, message=f"goes on in epoch {standing.epoch + 1}" if found else "")
-        while standing.epoch < self._recipe.epochs and not standing.ended:
+        self._began_at = self._num_done()
+        goes_on = found is not None and not self._is_complete()
+        self._reporter.start(self._began_at, message=f"goes on in epoch {standing.epoch + 1}" if goes_on else "")
+        while not self._is_complete():
             self._train_epoch()
             self._end_epoch()
         if standing.best_weights is not None:
@@ -172,6 +175,15 @@ class Loop:
         write_checkpoint(self._checkpoint, tensors, state, run=self._run)
         self._saved_at_s = time.monotonic()
         self._saving_s = self._saved_at_s - start_s
+        if self._num_done() > self._began_at:
+            self._saved()
+
+    def _is_complete(self) -> bool:
+        return self._standing.ended or self._standing.epoch >= self._recipe.epochs
+
+    def _num_done(self) -> int:
+        """Steps of the whole run."""
+        return self._standing.epoch * self._batches.num_steps + self._standing.step
 
 
 def _not_finite(what: str) -> InvalidRecipe:

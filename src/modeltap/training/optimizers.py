@@ -18,7 +18,10 @@ def penalised(module: nn.Module) -> list[Tensor]:
 
 
 def make_optimizer(settings: Optimizer, module: nn.Module) -> torch.optim.Optimizer:
-    """torch's optimizer, in its fused form where there is one. Raises InvalidRecipe for weight_decay without adamw."""
+    """torch's optimizer, in its fused form where there is one.
+
+    Raises InvalidRecipe for weight_decay without adamw, and for a module without weights.
+    """
     if settings.weight_decay and settings.name != "adamw":
         raise InvalidRecipe("optimizer.weight_decay is for adamw; for the others use optimizer.l2")
     weights = penalised(module)
@@ -26,6 +29,8 @@ def make_optimizer(settings: Optimizer, module: nn.Module) -> torch.optim.Optimi
     others = [parameter for parameter in module.parameters() if parameter.requires_grad and id(parameter) not in decayed]
     groups: list[dict[str, Any]] = [{"params": weights}, {"params": others, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
+    if not groups:
+        raise InvalidRecipe("model: these layers have no weights, so there is nothing to train; add dense")
     lr = settings.lr
     match settings.name:
         case "sgd":

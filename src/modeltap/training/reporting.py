@@ -12,7 +12,7 @@ EVERY_S = 0.25
 
 
 class Reporter:
-    """Turns steps into `Progress`, with the speed since the start. Steps are counted over the whole run; the clock only shows, and decides nothing."""
+    """Turns steps into `Progress`, with the speed since the start. Steps are counted over the whole run."""
 
     def __init__(self, report: Callable[[Progress], None], *, epochs: int, steps: int, rows: int, metric_name: str) -> None:
         self._report = report

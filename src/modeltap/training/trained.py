@@ -61,6 +61,7 @@ class Assignment:
     report: Callable[[Progress], None]
     stop_requested: Callable[[], bool]
     checkpoint_every_s: float
+    saved: Callable[[], None] = lambda: None
 
     @property
     def num_outputs(self) -> int:

@@ -57,9 +57,12 @@ def _maxpool2d(stack: Stack, keys: Pool2d, name: str) -> None:
     size = _pair(keys.size)
     stride = _pair(keys.stride or keys.size)
     (height, width), border = _windows(stack, (height, width), size, stride, keys.padding)
+    relu = stack.take_relu()
     if any(border):
         stack.add(f"{name}_pad", modules.Pad(border, value=-math.inf), stack.shape)
     stack.add(name, nn.MaxPool2d(size, stride), stack.image_shape(channels, height, width))
+    if relu is not None:
+        stack.add(*relu, stack.shape)
 
 
 def _avgpool2d(stack: Stack, keys: Pool2d, name: str) -> None:

@@ -47,6 +47,13 @@ class Stack:
         if module is not None:
             self.add(name, module, self.shape)
 
+    def take_relu(self) -> tuple[str, nn.Module] | None:
+        """The relu on top, taken off, or None. A maximum of relus is the relu of the maximum, to the last bit in both
+        directions, and there are fewer numbers after the maximum."""
+        if not self._modules or not isinstance(next(reversed(self._modules.values())), nn.ReLU):
+            return None
+        return self._modules.popitem()
+
     def image(self, name: str) -> tuple[int, int, int]:
         """Channels, height and width of the image in hand, which is NCHW from here on.
 

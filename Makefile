@@ -1,0 +1,47 @@
+# One way to set up, run and check, the same by hand and in CI.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help up test check bench clean
+
+help:
+	@echo "make up      set up, run the demo, then serve on http://127.0.0.1:8000"
+	@echo "make test    set up, run the tests"
+	@echo "make check   set up, run the whole gate: format, lint, types, imports, tests"
+	@echo "make bench   set up, run the benchmarks"
+	@echo "make clean   remove what set-up and checks made"
+
+up: $(INSTALLED)
+	$(BIN)/modeltap demo --serve
+
+test: $(INSTALLED)
+	$(BIN)/pytest
+
+# The tests come last, so that their summary is the last line of a gate that holds.
+check: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/pytest
+
+bench: $(INSTALLED)
+	$(BIN)/pip install -c constraints.txt -e '.[train,dev,bench]'
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
+		"modeltap needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1 || echo absent)." \
+		"Name another one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo \
+		"$(PYTHON) cannot make virtual environments; install its venv package (Debian, Ubuntu: apt-get install python3-venv)" \
+		>&2; exit 1; }
+	$(BIN)/pip install --disable-pip-version-check torch==2.13.0
+	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e '.[train,dev]'
+	@touch $@

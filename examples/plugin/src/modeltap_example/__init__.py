@@ -1,0 +1,1 @@
+"""An architecture and a task of one's own for modeltap."""

@@ -1,0 +1,113 @@
+"""CSV text that a request brings → its records, and whether the first of them is a header: decided by the model's columns."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from modeltap.data.read_header import unique_names
+from modeltap.errors import InvalidValue
+
+if TYPE_CHECKING:
+    from _csv import Reader
+
+DELIMITERS = (",", ";", "\t", "|")
+SAMPLE_RECORDS = 20
+SAMPLE_CHARS = 1 << 18
+
+
+class CsvColumns(msgspec.Struct, frozen=True):
+    """What a record may hold: the features (all of them), any known column, and how many cells there are without a header."""
+
+    features: tuple[str, ...]
+    known: frozenset[str]
+    widths: frozenset[int]
+    decimal_comma: bool = False
+
+
+class CsvRecords(msgspec.Struct, frozen=True):
+    """`lines` are where the records begin in the text. `header` is None where there is none."""
+
+    header: tuple[str, ...] | None
+    records: list[list[str]]
+    lines: list[int]
+
+
+def split_csv(text: str, columns: CsvColumns) -> CsvRecords:
+    """The records of the text, blank lines skipped. Raises InvalidValue if there is none, or naming the line where the text is
+    no CSV or a record has another number of cells than the header."""
+    records: list[list[str]] = []
+    lines: list[int] = []
+    reader = _reader(text, _delimiter(text, columns))
+    begin = 1
+    try:
+        for record in reader:
+            if not _is_blank(record, columns):
+                records.append(record)
+                lines.append(begin)
+            begin = reader.line_num + 1
+    except csv.Error as problem:
+        raise InvalidValue(f"line {begin} of the CSV cannot be read: {problem}") from None
+    if not records:
+        raise InvalidValue("the CSV body is empty; send at least one line")
+    header = find_header(records, columns)
+    if header is None:
+        return CsvRecords(None, records, lines)
+    for record, line in zip(records[1:], lines[1:], strict=True):
+        if len(record) != len(header):
+            raise InvalidValue(f"line {line} has {len(record)} cells, the header has {len(header)}")
+    return CsvRecords(header, records[1:], lines[1:])
+
+
+def find_header(records: Sequence[Sequence[str]], columns: CsvColumns) -> tuple[str, ...] | None:
+    """The names in the first record, as the dataset's file had them read; None if it is a row.
+
+    It is a header if it names every feature, or if half of its cells are names of columns (in whatever case): then a column
+    is unknown or missing, and whoever reads the rows says which.
+    """
+    plain = tuple(cell.strip() for cell in records[0])
+    numbered, _ = unique_names(records[0])
+    names = plain if len(set(plain)) == len(plain) and set(plain) <= columns.known else numbered
+    if set(columns.features) <= set(names):
+        return names
+    folded = {name.casefold() for name in columns.known}
+    hits = sum(name.casefold() in folded for name in names)
+    if len(records) > 1 and hits and (set(names) <= columns.known or 2 * hits >= len(names)):
+        return names
+    return None
+
+
+def _delimiter(text: str, columns: CsvColumns) -> str:
+    """The first one that makes a header, or records of a width that a row may have, of the first lines."""
+    first, *others = DELIMITERS
+    ordered = (*others, first) if columns.decimal_comma else DELIMITERS
+    samples = {delimiter: _sample(text, delimiter) for delimiter in ordered}
+    for delimiter, records in samples.items():
+        if records and len(records[0]) > 1 and find_header(records, columns) is not None:
+            return delimiter
+    for delimiter, records in samples.items():
+        if records and all(len(record) in columns.widths for record in records):
+            return delimiter
+    return max(DELIMITERS, key=lambda delimiter: len(samples[delimiter][0]) if samples[delimiter] else 0)
+
+
+def _sample(text: str, delimiter: str) -> list[list[str]]:
+    reader = _reader(text[:SAMPLE_CHARS], delimiter)
+    try:
+        records = list(islice((record for record in reader if record), SAMPLE_RECORDS))
+    except csv.Error:
+        return []
+    return records[:-1] if len(text) > SAMPLE_CHARS and len(records) < SAMPLE_RECORDS else records
+
+
+def _reader(text: str, delimiter: str) -> Reader:
+    return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+
+
+def _is_blank(record: Sequence[str], columns: CsvColumns) -> bool:
+    return not record or (len(record) == 1 and not record[0].strip() and 1 not in columns.widths)

@@ -1,0 +1,28 @@
+"""What every room's tests share: the modules that lie beside the tests of any room, and one home to work in."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from workshop import Workshop
+
+HERE = Path(__file__).parent
+for folder in sorted({path.parent for path in HERE.rglob("*.py")}):
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+    """One home for the whole session, without a server; the names of its datasets keep its users apart."""
+    from workshop import Workshop
+
+    made = Workshop(tmp_path_factory.mktemp("home"))
+    yield made
+    made.close()
