@@ -81,7 +81,14 @@ class Server:
         self.activity = Activity()
         services = Services(
             datasets=self._datasets,
-            trainings=Trainings(datasets, models, self._jobs, self._wake, threads=training_threads(settings)),
+            trainings=Trainings(
+                datasets,
+                models,
+                self._jobs,
+                self._wake,
+                threads=training_threads(settings),
+                checkpoint_every_s=settings.checkpoint_every_s,
+            ),
             models=Models(models, self._artifacts),
             deployments=self._deployments,
             upkeep=Upkeep(self._database, self._artifacts),

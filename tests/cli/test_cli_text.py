@@ -10,12 +10,14 @@ import msgspec
 import polars as pl
 import pytest
 
+from modeltap.cli.data import next_step
 from modeltap.cli.follow import epoch_line, step_line
 from modeltap.cli.metrics_text import headline
 from modeltap.cli.output import duration, number, plain_table, size
 from modeltap.cli.predict import answer_line, answers_of
 from modeltap.cli.prediction_input import read_input
 from modeltap.cli.profile_text import example, sparkline
+from modeltap.client.values import Dataset, read_answer
 from modeltap.domain.progress import Progress
 from modeltap.errors import InvalidData
 
@@ -147,3 +149,18 @@ def test_a_broken_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InvalidData, match=told):
         read_input(name)
+
+
+@pytest.mark.parametrize(
+    ("form", "target", "command"),
+    [
+        ("table", {"name": "y", "classes": []}, "modeltap train d --task tabular-classification"),
+        ("table", {"name": "y", "histogram": {}}, "modeltap train d --task tabular-regression"),
+        ("images", {"name": "y", "classes": []}, "modeltap train d --task image-classification"),
+        ("table", None, "modeltap train d --task tabular-classification --target COLUMN"),
+    ],
+)
+def test_the_next_command_fits_the_data(form: str, target: dict[str, object] | None, command: str) -> None:
+    profile = {"target": target} if target else {}
+    raw = {"id": "d@1", "name": "d", "version": 1, "digest": "0", "schema": {"form": form, "columns": []}, "num_rows": {}}
+    assert next_step(read_answer({**raw, "profile": profile}, Dataset)) == command

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scripted_server import Reply, Sent, json_reply, problem, serve
 
 from modeltap import Client
-from modeltap.client import Event, JobStopped, LogEvent, ProgressEvent, StateEvent
+from modeltap.client import ConnectionFailed, Event, JobStopped, LogEvent, ProgressEvent, StateEvent
 from modeltap.client.events import Frame, read_frames
 from modeltap.errors import InvalidData
 
@@ -63,6 +63,15 @@ def test_a_stream_that_ends_before_the_job_does_is_opened_again() -> None:
 
     with serve(answer) as server, Client(server.url) as client:
         assert [_short(e) for e in client.jobs.follow("job-1")] == ["state running", "state succeeded"]
+
+
+def test_a_server_that_stays_away_is_told_of() -> None:
+    with serve(lambda sent: Reply(200, b": nothing\n\n", "text/event-stream")) as server, Client(server.url) as client:
+        with pytest.raises(ConnectionFailed, match="without saying how it is"):
+            list(client.jobs.follow("job-1", patience_s=0.05))
+        assert len(server.sent) > 1
+    with Client(server.url) as client, pytest.raises(ConnectionFailed, match="no server answers"):
+        list(client.jobs.follow("job-1", patience_s=0.05))
 
 
 def test_following_a_job_that_is_not_there_is_not_tried_again() -> None:

@@ -15,7 +15,7 @@ from modeltap.data.split import plan_split
 from modeltap.data.store import open_dataset, write_dataset
 from modeltap.domain.recipe import Split
 
-SHARED = Path("/work/shared/data")
+SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 
 def shared(name: str) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from fault_server import FaultServer, serving
-from flows_under_fault import SMALL_MLP, SMALL_TREES, UsedHomes, add_data, train
+from flows_under_fault import LONG_MLP, SMALL_MLP, SMALL_TREES, UsedHomes, add_data, train
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +23,16 @@ def used_homes(tmp_path_factory: pytest.TempPathFactory) -> UsedHomes:
         mlp, trees = (train(server, recipe) for recipe in (SMALL_MLP, SMALL_TREES))
         assert server.stop() == 0, server.log()
     return UsedHomes(with_data, with_models, dataset["digest"], mlp["digest"], trees["digest"])
+
+
+@pytest.fixture(scope="session")
+def long_digest(used_homes: UsedHomes, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The digest of LONG_MLP when nothing disturbs it."""
+    home = tmp_path_factory.mktemp("undisturbed") / "home"
+    shutil.copytree(used_homes.with_data, home)
+    with serving(home) as server:
+        digest: str = train(server, LONG_MLP)["digest"]
+    return digest
 
 
 @pytest.fixture

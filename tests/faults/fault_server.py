@@ -46,6 +46,18 @@ def is_running(pid: int) -> bool:
     return False
 
 
+def is_group(pid: int) -> bool:
+    """Whether any process of the group lives."""
+    return any(is_running(process.pid) for process in psutil.process_iter() if _group(process.pid) == pid)
+
+
+def _group(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return None
+
+
 class FaultServer:
     """One home and, while it is started, the process that serves it."""
 
@@ -71,7 +83,7 @@ class FaultServer:
     def start(self, **environment: str) -> FaultServer:
         """Serving, on a free port."""
         process = self.launch(**environment)
-        url = until("the server serves", lambda: self._url(process))
+        url = until("the server serves", lambda: self._url(process), pause_s=0.01)
         key = (self.home / "admin.key").read_text().strip()
         self._client = httpx.Client(base_url=url, headers={"x-api-key": key}, timeout=WAIT_S)
         return self
@@ -180,6 +192,18 @@ class FaultServer:
         path = self.home / "jobs" / job_id / "events.jsonl"
         lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
         return [msgspec.json.decode(line) for line in lines if line.endswith(b"\n")]
+
+    def checkpoint_stamp(self, job_id: str) -> int | None:
+        """Changes whenever the job's training saves a checkpoint."""
+        try:
+            return (self.home / "jobs" / job_id / "checkpoint.safetensors").stat().st_mtime_ns
+        except FileNotFoundError:
+            return None
+
+    def wait_training(self, job_id: str) -> int:
+        """The runner's process id, once it has trained for a while and saved a checkpoint."""
+        until("a checkpoint is saved", lambda: self.checkpoint_stamp(job_id), pause_s=0.005)
+        return self.wait_runner(job_id)
 
     def job_log(self, job_id: str) -> str:
         path = self.home / "jobs" / job_id / "log"

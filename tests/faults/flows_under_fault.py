@@ -20,6 +20,16 @@ SMALL_MLP: dict[str, Any] = {
     "early_stopping": None,
     "threads": 1,
 }
+LONG_MLP: dict[str, Any] = {
+    "model": {"architecture": "mlp", "hidden": [16], "dropout": 0.2},
+    "optimizer": {"name": "adam", "lr": 0.01},
+    "schedule": {"name": "cosine", "warmup": 0.1},
+    "early_stopping": {"patience": 120},
+    "epochs": 200,
+    "batch_size": 8,
+    "threads": 1,
+}
+"""Some seconds of small steps, in which everything that has a state of its own takes part."""
 SMALL_TREES: dict[str, Any] = {
     "model": {"architecture": "gradient-boosting", "max_iter": 20, "early_stopping_rounds": 0},
     "threads": 1,

@@ -46,7 +46,7 @@ class Workshop:
         self.models = ModelRepository(self.database)
         datasets = DatasetRepository(self.database)
         self._datasets = Datasets(home, datasets, self.artifacts, self.jobs, lambda: None)
-        self._trainings = Trainings(datasets, self.models, self.jobs, lambda: None, threads=1)
+        self._trainings = Trainings(datasets, self.models, self.jobs, lambda: None, threads=1, checkpoint_every_s=10.0)
 
     def add(self, name: str, content: bytes | str, filename: str = "table.csv", **options: Any) -> dict[str, Any]:
         """What the import says of the dataset."""

@@ -29,7 +29,7 @@ class Guard:
                 " in the server's home)"
             )
         if not hmac.compare_digest(key.encode("utf-8", "surrogateescape"), self._admin_key):
-            raise Unauthenticated("the key is not known here")
+            raise Unauthenticated("the key is not known here; the admin key is in admin.key in the server's home")
 
 
 def presented_key(scope: Scope) -> str | None:

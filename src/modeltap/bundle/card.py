@@ -51,8 +51,9 @@ def write_card(
         "## Limits",
         "",
         "The figures hold for rows like those of the test part. An interval is 95 %, from a bootstrap of its rows;",
-        "where it is wide, or a slice has few rows, the figure says little. A category never seen in training shares a bucket",
-        "with the rare ones; a missing number is replaced by the training part's median, or followed as missing by trees.",
+        "where it is wide, or a slice has few rows, the figure says little. A category never seen in training is taken for one",
+        "of the rare ones or, where there were none, for none in particular; a missing number is replaced by the training",
+        "part's median, or followed as missing by trees.",
         "",
         f"Made by modeltap {lineage.code_version}, seed {lineage.seed}, {lineage.threads} threads,"
         f" recipe `{lineage.recipe_digest[:12]}`.",

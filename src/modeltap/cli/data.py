@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from modeltap.cli.invocation import Invocation, command, noun
 from modeltap.cli.moments import when
+
+if TYPE_CHECKING:
+    from modeltap.client import Dataset
 
 app = noun("data", "Bring data, see what was found in it, remove it.")
 
@@ -56,10 +59,11 @@ def add(
 
     def people() -> None:
         run.out.say(f"{dataset.id}  {'added' if dataset.created else 'is there already'}", style="bold green")
-        show_columns(run.out, run.client.datasets.get(dataset.id))
+        found = run.client.datasets.get(dataset.id)
+        show_columns(run.out, found)
         for notice in dataset.notices:
             run.out.say(f"! {notice}", style="yellow")
-        _next_step(run, dataset.name, has_target=dataset.schema.target is not None, form=dataset.schema.form)
+        run.out.note(f"next: {next_step(found)}")
 
     run.out.answer(dataset.raw, people)
 
@@ -103,10 +107,16 @@ def remove(
     run.out.answer({"name": ref, "removed": removed}, lambda: run.out.say(f"removed {', '.join(removed)}"))
 
 
-def _next_step(run: Invocation, name: str, *, has_target: bool, form: str) -> None:
-    task = "image-classification" if form == "images" else "tabular-classification"
-    target = "" if has_target else " --target COLUMN"
-    run.out.note(f"next: modeltap train {name} --task {task}{target}")
+def next_step(dataset: Dataset) -> str:
+    """The command that trains on it, with the task that its form and its target suggest."""
+    target = (dataset.profile or {}).get("target")
+    if dataset.schema.form in ("images", "arrays"):
+        task = "image-classification"
+    elif target is not None and "classes" not in target:
+        task = "tabular-regression"
+    else:
+        task = "tabular-classification"
+    return f"modeltap train {dataset.name} --task {task}{'' if target else ' --target COLUMN'}"
 
 
 def _pair(entry: str) -> tuple[str, str]:

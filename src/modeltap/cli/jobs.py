@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modeltap.cli.failures import report_interrupt
+from modeltap.cli.failures import FAILED, report_interrupt
 from modeltap.cli.invocation import Invocation, command, noun
 from modeltap.cli.moments import elapsed, when
 from modeltap.cli.output import duration
@@ -91,6 +91,8 @@ def logs(
         except KeyboardInterrupt:
             raise typer.Exit(report_interrupt(f"{job_id} goes on", as_json=run.out.as_json)) from None
         run.out.answer(job.raw, lambda: _tell_end(run, job))
+        if job.state == "failed":
+            raise typer.Exit(FAILED)
         return
     text = run.client.jobs.log(job_id)
     run.out.answer({"id": job_id, "log": text}, lambda: _write_log(run, job_id, text))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -11,6 +12,12 @@ from modeltap.cli.invocation import Invocation, command
 
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A recipe key; may be repeated.")]
 RecipeFile = Annotated[str | None, typer.Option("--recipe", metavar="FILE", help="A recipe in YAML.")]
+
+
+class Device(StrEnum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
 
 
 def register(parent: typer.Typer) -> None:
@@ -24,6 +31,7 @@ def train(
     target: Annotated[str | None, typer.Option(help="The column to predict.")] = None,
     recipe: RecipeFile = None,
     settings: Settings = None,
+    device: Annotated[Device | None, typer.Option(help="auto takes a GPU where there is one.")] = None,
     name: Annotated[str | None, typer.Option(help="The model's name; the dataset's where none is given.")] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Come back at once; the job goes on.")] = False,
 ) -> None:
@@ -33,7 +41,7 @@ def train(
     from modeltap.client.client import read_recipe
     from modeltap.client.values import TrainResult, read_answer
 
-    chosen = parse_settings(settings)
+    chosen = parse_settings(settings) | ({"device": device.value} if device else {})
     job = run.client.train(
         dataset, task=task, target=target, recipe=read_recipe(recipe), settings=chosen, name=name, wait=False
     )

@@ -57,14 +57,16 @@ def follow_job(transport: Transport, job_id: str, *, after: str = "", patience_s
     """
     path = f"/api/jobs/{segment(job_id)}/events"
     position = after
-    lost_at: float | None = None
+    heard_at_s = time.monotonic()
     num_tries = 0
     while True:
+        lost = ConnectionFailed(f"the server ended the events of {job_id} without saying how it is; try again")
+        heard = False
         try:
             headers = {"accept": "text/event-stream"} | ({"last-event-id": position} if position else {})
             with transport.stream(path, headers=headers, timeout_s=SILENCE_S) as response:
                 for frame in read_frames(response.iter_bytes()):
-                    lost_at, num_tries = None, 0
+                    heard = True
                     position = frame.id or position
                     event = _read_event(frame, position)
                     if event is None:
@@ -72,10 +74,12 @@ def follow_job(transport: Transport, job_id: str, *, after: str = "", patience_s
                     yield event
                     if isinstance(event, StateEvent) and event.job.is_resting:
                         return
-        except ConnectionFailed:
-            lost_at = lost_at or time.monotonic()
-            if time.monotonic() - lost_at > patience_s:
-                raise
+        except ConnectionFailed as problem:
+            lost = problem
+        if heard:  # the server was there until now, however long it had nothing to tell
+            heard_at_s, num_tries = time.monotonic(), 0
+        if time.monotonic() - heard_at_s > patience_s:
+            raise lost
         time.sleep(PAUSES_S[min(num_tries, len(PAUSES_S) - 1)])
         num_tries += 1
         transport.relocate()

@@ -132,7 +132,7 @@ def _write_frame(opened: ExitStack, frame: Any) -> Upload:
         frame.write_parquet(file)
         filename = "data.parquet"
     else:
-        frame.to_csv(file, index=False)
+        file.write(frame.to_csv(index=False).encode())
         filename = "data.csv"
     size_bytes = file.seek(0, io.SEEK_END)
     file.seek(0)

@@ -31,6 +31,7 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
     dataset: str
     name: str
     recipe: dict[str, Any]
+    checkpoint_every_s: float
 
 
 class EvaluateSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,9 +52,11 @@ class Trainings:
         wake: Callable[[], None],
         *,
         threads: int,
+        checkpoint_every_s: float,
     ) -> None:
         """`threads`: of a training whose recipe names none."""
         self._threads = threads
+        self._checkpoint_every_s = checkpoint_every_s
         self._datasets = datasets
         self._models = models
         self._jobs = jobs
@@ -78,7 +81,12 @@ class Trainings:
         if parsed.threads is None:
             parsed = msgspec.structs.replace(parsed, threads=self._threads)
         model = parse_name("model", name or dataset.name)
-        spec = TrainSpec(dataset=dataset.id, name=model, recipe=recipe_document(parsed))
+        spec = TrainSpec(
+            dataset=dataset.id,
+            name=model,
+            recipe=recipe_document(parsed),
+            checkpoint_every_s=self._checkpoint_every_s,
+        )
         job = self._jobs.add("train", msgspec.to_builtins(spec), datetime.now(UTC))
         self._wake()
         return job

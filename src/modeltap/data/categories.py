@@ -1,9 +1,13 @@
 """Categories → features: a code for each known text, then one-hot floats, a code for an embedding, or an ordered number.
 
-"" is the missing value and a category like any other. Letters: N rows.
+"" is the missing value and a category like any other. Rare ones share a bucket, which unseen ones fall into. Where training
+had no rare ones, nothing was fitted to a bucket: then an unseen text is all zeros in one-hot features, the most frequent
+category to a network that embeds or orders them, and missing to trees. Letters: N rows.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,12 +41,13 @@ def fit_categories(
         if transform == "one-hot":
             groups.append(_one_hot(writer, column.name, known, bucket=rare > 0))
         elif transform == "embedding":
-            codes.append((_codes(writer, column.name, known, first=1, unknown=0), len(known) + 1))
+            bucket = int(rare > 0)
+            codes.append((_codes(writer, column.name, known, first=bucket, unknown=0), len(known) + bucket))
         else:
-            known = _by_target(known, texts_N, np.asarray(target_N, dtype=np.float64))
-            order = _codes(writer, column.name, known, first=0, unknown=-1)
-            number = writer.node("Unsqueeze", [writer.cast(order, "FP32"), writer.constant([1], np.int64)])
-            groups.append(Group(number, (column.name,)))
+            ordered = _by_target(known, texts_N, np.asarray(target_N, dtype=np.float64))
+            unseen = math.nan if settings.trees else float(ordered.index(known[0]))
+            order = _order(writer, column.name, ordered, unknown=-1.0 if rare else unseen)
+            groups.append(Group(writer.node("Unsqueeze", [order, writer.constant([1], np.int64)]), (column.name,)))
     return groups, codes, notices
 
 
@@ -63,6 +68,17 @@ def _codes(writer: GraphWriter, tensor: str, known: list[str], *, first: int, un
         keys_strings=known,
         values_int64s=list(range(first, first + len(known))),
         default_int64=unknown,
+    )
+
+
+def _order(writer: GraphWriter, tensor: str, known: list[str], *, unknown: float) -> str:
+    return writer.node(
+        "LabelEncoder",
+        [tensor],
+        domain="ai.onnx.ml",
+        keys_strings=known,
+        values_floats=[float(place) for place in range(len(known))],
+        default_float=unknown,
     )
 
 

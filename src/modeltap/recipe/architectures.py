@@ -88,7 +88,7 @@ BUILT_IN: dict[str, Architecture] = {
             summary="blocks of convolution and maximum, then fully connected layers",
             options=CnnOptions,
             build="modeltap.training.architectures.cnn:build",
-            defaults={"epochs": 10},
+            defaults={"epochs": 10, "schedule": {"name": "cosine"}},
         ),
         Architecture(
             name="gradient-boosting",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from modeltap.domain.job import Job
+from modeltap.domain.progress import Progress
 from modeltap.errors import LeaseLost, ModeltapError, StorageFailed
 from modeltap.jobs.journal import Journal
 from modeltap.jobs.lease import Lease
@@ -59,9 +60,11 @@ def run_job(jobs: JobRepository, job_id: str, fence: int, home: Path, database: 
             def stop_requested() -> bool:
                 return terminated or lease.is_lost or lease.wanted != "run"
 
-            def report(progress: Any) -> None:
+            def report(progress: Progress) -> None:
                 lease.show(progress)
                 journal.append_event(progress)
+                if line := log_line(progress):
+                    print(line, flush=True)  # noqa: T201  goes to the job's log
 
             step = Step(
                 job=job,
@@ -84,6 +87,16 @@ def run_job(jobs: JobRepository, job_id: str, fence: int, home: Path, database: 
         print(lost.message, file=sys.stderr)  # noqa: T201  goes to the job's log
         return 1
     return 0
+
+
+def log_line(progress: Progress) -> str:
+    """What of the progress is worth a line in the log: the start of a phase, the end of an epoch; else nothing."""
+    if progress.epoch_metrics:
+        told = "  ".join(
+            f"{n} {v:.4g}" for n, v in progress.epoch_metrics.items() if n != "epoch" and isinstance(v, int | float)
+        )
+        return f"epoch {progress.epoch_metrics.get('epoch', progress.epoch)}/{progress.epochs}  {told}"
+    return f"{progress.phase}: {progress.message}" if progress.message else ""
 
 
 def _outcome(

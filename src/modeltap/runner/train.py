@@ -37,7 +37,6 @@ from modeltap.recipe.render import recipe_digest, render_recipe
 from modeltap.runner.judge import judge, run_in_chunks, slice_columns
 from modeltap.runner.prepare import PartData, Prepared, prepare
 from modeltap.runner.steps import Step
-from modeltap.settings import load_settings
 from modeltap.storage.datasets import DatasetRepository
 from modeltap.storage.models import ModelRepository
 from modeltap.tasks.catalogue import find_task
@@ -52,7 +51,6 @@ def train(step: Step) -> dict[str, Any]:
     spec = msgspec.convert(step.job.spec, TrainSpec)
     recipe = parse_recipe(spec.recipe)
     task = find_task(recipe.task)
-    settings = load_settings({"home": step.home}).settings
     threads = recipe.threads or 1
     dataset = DatasetRepository(step.database).get(spec.dataset)
     stored = open_dataset(step.artifacts.paths(dataset.digest))
@@ -73,7 +71,7 @@ def train(step: Step) -> dict[str, Any]:
         workdir=step.workdir,
         report=step.report,
         stop_requested=step.stop_requested,
-        checkpoint_every_s=settings.checkpoint_every_s,
+        checkpoint_every_s=spec.checkpoint_every_s,
         saved=step.saved,
     )
     crash_point("train.finished")

@@ -144,7 +144,8 @@ class JobRepository:
     def lose_lease(self, job_id: str, fence: int, now: datetime, *, cause: str = "it ended without a word") -> Job:
         """The job after its runner died: queued again, or as a person wanted it: cancelled, paused.
 
-        Failed after MAX_ATTEMPTS runners in a row that got no further; `cause` tells of the last one. Raises LeaseLost, NotFound.
+        Failed after MAX_ATTEMPTS runners in a row that got no further; `cause` tells of the last one.
+        Raises LeaseLost, NotFound.
         """
         with self._database.writing() as connection:
             job = _get_held(connection, job_id, fence)

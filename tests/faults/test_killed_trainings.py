@@ -1,0 +1,59 @@
+"""A training that is killed again and again gives, bit for bit, the model of one that nothing disturbed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+
+from fault_server import FaultServer, until
+from flows_under_fault import LONG_MLP, SMALL_TREES, UsedHomes, check_clean, start_training
+
+KILLS = 10
+CHECKPOINT = "checkpoint"
+"""The moment after which a runner has got further than the one before it; the others are phases of its progress."""
+
+
+def test_a_network_that_is_killed_ten_times_has_the_same_digest(
+    serve: Callable[..., FaultServer], used_homes: UsedHomes, long_digest: str
+) -> None:
+    draw = random.Random(20)
+    moments = [draw.choice(("data", "features")) for _ in range(2)]
+    moments += [CHECKPOINT] * (KILLS - 4)
+    moments += [draw.choice(("evaluate", "bundle")) for _ in range(2)]
+    server = serve(used_homes.with_data, MODELTAP_CHECKPOINT_EVERY_S="0.05")
+    job_id = start_training(server, LONG_MLP)
+    runner = None
+    for moment in moments:
+        runner = kill_runner(server, job_id, moment, delay_s=draw.uniform(0, 0.1), last_pid=runner)
+    job = server.wait_job(job_id)
+    assert job["fence"] == KILLS + 1
+    assert job["result"]["digest"] == long_digest
+    check_clean(server)
+
+
+def test_trees_that_are_killed_have_the_same_digest(serve: Callable[..., FaultServer], used_homes: UsedHomes) -> None:
+    server = serve(used_homes.with_data)
+    job_id = start_training(server, SMALL_TREES)
+    kill_runner(server, job_id, "train", delay_s=0.0)
+    job = server.wait_job(job_id)
+    assert job["fence"] == 2
+    assert job["result"]["digest"] == used_homes.trees_digest
+
+
+def kill_runner(server: FaultServer, job_id: str, moment: str, *, delay_s: float, last_pid: int | None = None) -> int:
+    """Kills the runner that follows `last_pid`, with all it started, so long after the moment. Its process id."""
+    told, stamp = len(server.events(job_id)), server.checkpoint_stamp(job_id)
+    pid = server.wait_runner(job_id, not_pid=last_pid)
+
+    def is_there() -> bool:
+        if moment == CHECKPOINT:
+            return server.checkpoint_stamp(job_id) != stamp
+        return any(event["phase"] == moment for event in server.events(job_id)[told:])
+
+    until(f"the runner is at {moment}", is_there, pause_s=0.005)
+    time.sleep(delay_s)
+    os.killpg(pid, signal.SIGKILL)
+    return pid
