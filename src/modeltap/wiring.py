@@ -41,11 +41,11 @@ from modeltap.serving.replica import Replica
 from modeltap.serving.router import Router
 from modeltap.settings import PREFIX, Resolved, Settings
 from modeltap.storage.artifacts import ArtifactStore
-from modeltap.storage.database import open_database
 from modeltap.storage.datasets import DatasetRepository
 from modeltap.storage.deployments import DeploymentRepository
 from modeltap.storage.jobs import JobRepository
 from modeltap.storage.models import ModelRepository
+from modeltap.storage.opening import open_database
 from modeltap.telemetry.logs import open_logs
 
 SERVER_FILE = "server.json"

@@ -1,5 +1,5 @@
 """The models of `served_models`, for every test of this room."""
 
-from served_models import plane, samples, trained
+from served_models import plane, samples, server, trained
 
-__all__ = ["plane", "samples", "trained"]
+__all__ = ["plane", "samples", "server", "trained"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fault_server import FaultServer, serving
 from sklearn.datasets import load_digits
 from workshop import Plane, Workshop
 
 from modeltap.data.images import encode_png
+from modeltap.storage.backup import restore_backup, write_backup
 
 KINDS = ("cheap", "dear")
 
@@ -110,3 +113,17 @@ def plane(workshop: Workshop, trained: dict[str, str]) -> Iterator[Plane]:
     made = Plane(workshop, trained, default="people")
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def server(workshop: Workshop, trained: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultServer]:
+    """A real server on a copy of the workshop's home, with `people` (the default), `digits` and `signals` deployed."""
+    home = tmp_path_factory.mktemp("served") / "home"
+    with tempfile.TemporaryFile() as archive:
+        write_backup(workshop.database, workshop.artifacts, archive)
+        archive.seek(0)
+        restore_backup(archive, home)
+    with serving(home) as started:
+        for name in ("people", "digits", "signals"):
+            started.ask("POST", "/api/deployments", json={"name": name, "model": trained[name], "default": name == "people"})
+        yield started

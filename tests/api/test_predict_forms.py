@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from served_models import csv_line
 from PIL import Image
+from served_models import csv_line
 from workshop import Plane
 
 from modeltap.data.images import encode_png

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -46,6 +47,25 @@ def is_running(pid: int) -> bool:
     return False
 
 
+@contextmanager
+def stopped(pid: int, home: Path) -> Iterator[None]:
+    """The process group stands still inside, deaf to all but SIGKILL; not while it holds the lock of the database."""
+    while True:
+        os.killpg(pid, signal.SIGSTOP)
+        with closing(sqlite3.connect(home / "modeltap.db", timeout=0.1, isolation_level=None)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                os.killpg(pid, signal.SIGCONT)
+                continue
+        break
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGCONT)
+
+
 def is_group(pid: int) -> bool:
     """Whether any process of the group lives."""
     return any(is_running(process.pid) for process in psutil.process_iter() if _group(process.pid) == pid)
@@ -76,7 +96,7 @@ class FaultServer:
                 [sys.executable, "-c", SERVE, str(self.home)],
                 stdout=log,
                 stderr=log,
-                env={**clean, "MODELTAP_CHECKPOINT_EVERY_S": "0", **environment},
+                env={**clean, "MODELTAP_CHECKPOINT_EVERY_S": "0.05", **environment},
             )
         return self.process
 

@@ -24,8 +24,8 @@ LONG_MLP: dict[str, Any] = {
     "model": {"architecture": "mlp", "hidden": [16], "dropout": 0.2},
     "optimizer": {"name": "adam", "lr": 0.01},
     "schedule": {"name": "cosine", "warmup": 0.1},
-    "early_stopping": {"patience": 120},
-    "epochs": 200,
+    "early_stopping": {"patience": 100},
+    "epochs": 150,
     "batch_size": 8,
     "threads": 1,
 }

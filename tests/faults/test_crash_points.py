@@ -93,7 +93,7 @@ def run_walk(walk: Walk, used: UsedHomes, home: Path) -> None:
     """Crashes, starts again, and fails where anything is not as it must be."""
     if walk.operation != "add":
         shutil.copytree(used.with_models if walk.operation == "deploy" else used.with_data, home)
-    with serving(home, MODELTAP_CRASH_AT=walk.crash_at) as server:
+    with serving(home, MODELTAP_CRASH_AT=walk.crash_at, MODELTAP_CHECKPOINT_EVERY_S="0") as server:
         crash(server, walk)
         check_whole(server)
         jobs = settle(server)

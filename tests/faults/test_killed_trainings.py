@@ -23,7 +23,7 @@ def test_a_network_that_is_killed_ten_times_has_the_same_digest(
     moments = [draw.choice(("data", "features")) for _ in range(2)]
     moments += [CHECKPOINT] * (KILLS - 4)
     moments += [draw.choice(("evaluate", "bundle")) for _ in range(2)]
-    server = serve(used_homes.with_data, MODELTAP_CHECKPOINT_EVERY_S="0.05")
+    server = serve(used_homes.with_data)
     job_id = start_training(server, LONG_MLP)
     runner = None
     for moment in moments:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 
-from fault_server import FaultServer, is_group, until
+from fault_server import FaultServer, is_group, stopped, until
 from flows_under_fault import LONG_MLP, UsedHomes, start_training
 
 STOPPED_WITHIN_S = 6.0
@@ -38,10 +36,10 @@ def test_a_runner_that_hears_nothing_is_cancelled_all_the_same_and_may_be_resume
     server = serve(used_homes.with_data)
     job_id = start_training(server, LONG_MLP)
     runner = server.wait_training(job_id)
-    os.killpg(runner, signal.SIGSTOP)  # as deaf to SIGTERM as one that is deep in a library
-    asked_at = datetime.now().astimezone()
-    server.ask("POST", f"/api/jobs/{job_id}/cancel")
-    job = server.wait_job(job_id, "cancelled")
+    with stopped(runner, server.home):  # as deaf to SIGTERM as one that is deep in a library
+        asked_at = datetime.now(UTC)
+        server.ask("POST", f"/api/jobs/{job_id}/cancel")
+        job = server.wait_job(job_id, "cancelled")
     assert (datetime.fromisoformat(job["ended_at"]) - asked_at).total_seconds() < STOPPED_WITHIN_S
     until("the runner's processes are gone", lambda: not is_group(runner))
 

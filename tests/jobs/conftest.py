@@ -15,8 +15,9 @@ import psutil
 import pytest
 
 from modeltap.jobs.supervisor import Supervisor
-from modeltap.storage.database import Database, open_database
+from modeltap.storage.database import Database
 from modeltap.storage.jobs import JobRepository
+from modeltap.storage.opening import open_database
 
 SLEEPY_RUNNER = (sys.executable, str(Path(__file__).with_name("sleepy_runner.py")))
 

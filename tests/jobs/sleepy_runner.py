@@ -14,8 +14,8 @@ from pathlib import Path
 from modeltap.domain.progress import Progress
 from modeltap.jobs.journal import Journal
 from modeltap.jobs.lease import Lease
-from modeltap.storage.database import open_database
 from modeltap.storage.jobs import JobRepository
+from modeltap.storage.opening import open_database
 
 parser = argparse.ArgumentParser()
 parser.add_argument("job_id")

@@ -101,7 +101,7 @@ def test_a_supervisor_that_dies_while_it_starts_a_runner_loses_no_job(
 import sys
 from pathlib import Path
 from modeltap.jobs.supervisor import Supervisor
-from modeltap.storage.database import open_database
+from modeltap.storage.opening import open_database
 from modeltap.storage.jobs import JobRepository
 home = Path({str(home)!r})
 command = [sys.executable, {str(Path(__file__).with_name("sleepy_runner.py"))!r}]

@@ -26,10 +26,10 @@ from modeltap.runner.steps import Step
 from modeltap.serving.replica import Replica
 from modeltap.serving.router import Router
 from modeltap.storage.artifacts import ArtifactStore
-from modeltap.storage.database import open_database
 from modeltap.storage.datasets import DatasetRepository
 from modeltap.storage.jobs import JobRepository
 from modeltap.storage.models import ModelRepository
+from modeltap.storage.opening import open_database
 
 KEY = "mt-admin-of-the-tests"
 MAX_BODY_BYTES = 1 << 20

@@ -13,7 +13,8 @@ from modeltap.domain.dataset import Column, Schema
 from modeltap.domain.model import EngineChoice, Lineage, Manifest
 from modeltap.domain.signature import Signature, TensorSpec
 from modeltap.storage.artifacts import ArtifactStore
-from modeltap.storage.database import Database, open_database
+from modeltap.storage.database import Database
+from modeltap.storage.opening import open_database
 
 NOW = datetime(2026, 11, 22, 5, 6, 7, 8, tzinfo=UTC)
 

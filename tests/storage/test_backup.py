@@ -16,8 +16,9 @@ from modeltap.domain.dataset import Dataset, Schema
 from modeltap.errors import Conflict, DatabaseTooNew, InvalidInput, ModeltapError, StorageFailed
 from modeltap.storage.artifacts import ArtifactStore
 from modeltap.storage.backup import restore_backup, write_backup
-from modeltap.storage.database import Database, open_database
+from modeltap.storage.database import Database
 from modeltap.storage.datasets import DatasetRepository
+from modeltap.storage.opening import open_database
 
 Members = list[tuple[tarfile.TarInfo, bytes]]
 

@@ -15,16 +15,16 @@ from sqlalchemy import text
 
 from modeltap.errors import DatabaseTooNew, StorageFailed, Unavailable
 from modeltap.storage import database as database_module
-from modeltap.storage.database import HEAD, REVISIONS, Database, _engine, open_database
+from modeltap.storage.database import HEAD, REVISIONS, Database, make_engine
 from modeltap.storage.datasets import DatasetRepository
+from modeltap.storage.opening import alembic_config, open_database, upgrade
 from modeltap.storage.tables import metadata
-from modeltap.storage.upgrade import alembic_config, upgrade
 
 
 def make_old_database(home: Path) -> None:
     """A database as revision 0001 left it, with a row."""
     home.mkdir()
-    old = Database(_engine(home, None), home)
+    old = Database(make_engine(home, None), home)
     upgrade(old, target="0001")
     schema = '{"form":"table","columns":[{"name":"x","kind":"number"}],"missing":[""]}'
     with old.writing() as connection:
@@ -63,7 +63,7 @@ def test_opening_a_current_database_does_not_load_the_migration_library(home: Pa
     script = f"""
 import sys
 from pathlib import Path
-from modeltap.storage.database import open_database
+from modeltap.storage.opening import open_database
 open_database(Path({str(home)!r})).close()
 print([m for m in sys.modules if m.split(".")[0] in ("alembic", "torch", "polars")])
 """
@@ -101,7 +101,7 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
 def test_several_processes_may_open_a_fresh_home_at_once(tmp_path: Path) -> None:
     script = f"""
 from pathlib import Path
-from modeltap.storage.database import open_database
+from modeltap.storage.opening import open_database
 print(open_database(Path({str(tmp_path / "home")!r})).revision())
 """
     started = [subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) for _ in range(3)]

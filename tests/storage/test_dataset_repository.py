@@ -149,7 +149,7 @@ def test_kill_9_leaves_all_of_a_dataset_or_nothing(
 from datetime import UTC, datetime
 from pathlib import Path
 from modeltap.domain.dataset import Schema
-from modeltap.storage.database import open_database
+from modeltap.storage.opening import open_database
 from modeltap.storage.datasets import DatasetRepository
 database = open_database(Path({str(home)!r}))
 add = DatasetRepository(database).add

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from modeltap.domain.job import ENDED, MAX_ATTEMPTS, TRANSITIONS, Job, JobEvent, JobState
 from modeltap.errors import Conflict, InvalidInput, LeaseLost, NotFound
-from modeltap.storage.database import Database, open_database
+from modeltap.storage.database import Database
 from modeltap.storage.jobs import JobRepository
+from modeltap.storage.opening import open_database
 
 
 @pytest.fixture
@@ -106,7 +107,7 @@ def test_several_processes_that_claim_get_each_job_once(database: Database, home
     script = f"""
 from datetime import UTC, datetime
 from pathlib import Path
-from modeltap.storage.database import open_database
+from modeltap.storage.opening import open_database
 from modeltap.storage.jobs import JobRepository
 jobs = JobRepository(open_database(Path({str(home)!r})))
 while job := jobs.claim(datetime.now(UTC), 10):

@@ -69,7 +69,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 import msgspec
 from modeltap.domain.model import Manifest
-from modeltap.storage.database import open_database
+from modeltap.storage.opening import open_database
 from modeltap.storage.models import ModelRepository
 manifest = msgspec.json.decode(sys.stdin.buffer.read(), type=Manifest)
 models = ModelRepository(open_database(Path({str(home)!r})))

@@ -8,8 +8,8 @@ from checkout import blocks, documents, read, section, table
 
 from modeltap.domain.recipe import Recipe
 from modeltap.recipe.architectures import BUILT_IN as ARCHITECTURES
-from modeltap.recipe.layers import KEYS, LayerKeys
 from modeltap.recipe.document import load_document
+from modeltap.recipe.layers import KEYS, LayerKeys
 from modeltap.recipe.parse import SECTIONS, parse_recipe
 from modeltap.tasks.catalogue import BUILT_IN as TASKS
 

@@ -20,8 +20,8 @@ from modeltap.jobs.lease import Lease
 from modeltap.runner.kinds import step_for
 from modeltap.runner.steps import Step
 from modeltap.storage.artifacts import ArtifactStore
-from modeltap.storage.database import open_database
 from modeltap.storage.jobs import JobRepository, Outcome
+from modeltap.storage.opening import open_database
 from modeltap.telemetry.logs import open_logs
 from modeltap.training.stopped import Stopped
 

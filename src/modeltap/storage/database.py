@@ -79,28 +79,6 @@ class Database:
         self._engine.dispose()
 
 
-def open_database(home: Path, url: str | None = None) -> Database:
-    """The database of `home`, or the one at `url`, migrated to HEAD.
-
-    A fresh one is created; an older SQLite file is copied to <home>/backups first.
-    Raises DatabaseTooNew, StorageFailed (also for a damaged file), Unavailable while another process holds it.
-    """
-    with disk_failures("creating the home"):
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    database = Database(_engine(home, url), home)
-    try:
-        revision = database.revision()
-        check_known(revision)
-        if revision != HEAD:
-            from modeltap.storage.upgrade import upgrade
-
-            upgrade(database)
-    except ModeltapError:
-        database.close()
-        raise
-    return database
-
-
 def check_known(revision: str) -> None:
     """Raises DatabaseTooNew for a revision that is neither '' nor one of ours."""
     if revision and revision not in REVISIONS:
@@ -151,7 +129,8 @@ def _failure(cause: BaseException | None) -> ModeltapError:
     return StorageFailed(f"the database refused: {cause}; check its disk, or restore a backup")
 
 
-def _engine(home: Path, url: str | None) -> Engine:
+def make_engine(home: Path, url: str | None) -> Engine:
+    """The engine of the file in `home`, or of the server at `url`. Raises StorageFailed."""
     try:
         parsed = make_url(url) if url else make_url("sqlite://").set(database=str(home / FILE_NAME))
         sqlite = parsed.get_backend_name() == "sqlite"

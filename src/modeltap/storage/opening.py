@@ -1,17 +1,41 @@
-"""Brings a database from any known revision to the newest: a copy first, then all migrations in one transaction."""
+"""Opens a home's database, brought from any known revision to the newest: a copy first, then all migrations at once."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection
 
-from modeltap.storage.database import HEAD, Database, check_known, read_revision
+from modeltap.errors import ModeltapError
+from modeltap.storage.database import HEAD, Database, check_known, make_engine, read_revision
+from modeltap.storage.disk import disk_failures
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def open_database(home: Path, url: str | None = None) -> Database:
+    """The database of `home`, or the one at `url`, migrated to HEAD.
+
+    A fresh one is created; an older SQLite file is copied to <home>/backups first.
+    Raises DatabaseTooNew, StorageFailed (also for a damaged file), Unavailable while another process holds it.
+    """
+    with disk_failures("creating the home"):
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    database = Database(make_engine(home, url), home)
+    try:
+        revision = database.revision()
+        check_known(revision)
+        if revision != HEAD:
+            upgrade(database)
+    except ModeltapError:
+        database.close()
+        raise
+    return database
 
 
 def upgrade(database: Database, *, target: str = HEAD) -> None:
@@ -19,6 +43,8 @@ def upgrade(database: Database, *, target: str = HEAD) -> None:
 
     Raises DatabaseTooNew, StorageFailed, Unavailable.
     """
+    from alembic import command
+
     with database.writing() as connection:  # the lock is held: of two servers that start, the second finds it done
         revision = read_revision(connection)
         check_known(revision)
@@ -32,6 +58,8 @@ def upgrade(database: Database, *, target: str = HEAD) -> None:
 
 def alembic_config(connection: Connection | None = None) -> Config:
     """Where Alembic finds the migrations, and the connection they run on."""
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
