@@ -68,7 +68,7 @@ def test_x(server):
                     t=time.time(); h.get("/livez"); lat.append(time.time()-t); time.sleep(.01)
         th=threading.Thread(target=w); th.start(); t=time.time()
         r=f(); dt=time.time()-t; stop=True; th.join()
-        print("##heavy",name,r.status_code,r.text[:120],f"{dt:.2f}s livez max {max(lat):.2f}s")
+        print("##heavy",name,r.status_code,r.text[:120],f"{dt:.2f}s livez max {max(lat or [0]):.2f}s")
     rows=[{"age":1,"city":"x%d"%i,"joined":None,"member":None} for i in range(300000)]
     big=json.dumps({"instances":rows}).encode(); print(len(big)>>20,"MB")
     watch("300k rows",lambda:c.post("/predict/people",content=big))

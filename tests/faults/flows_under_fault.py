@@ -61,10 +61,10 @@ def table(num_rows: int = 300) -> bytes:
     return "\n".join(lines).encode() + b"\n"
 
 
-def add_data(server: FaultServer, *, wait_s: float = 60, name: str = "toy") -> dict[str, Any]:
+def add_data(server: FaultServer, *, wait_s: float = 60, name: str = "toy", content: bytes | None = None) -> dict[str, Any]:
     """The dataset, or with `wait_s` 0 the job that makes it."""
     params: dict[str, Any] = {"name": name, "filename": f"{name}.csv", "target": "label", "wait": wait_s}
-    answer: dict[str, Any] = server.ask("POST", "/api/datasets", params=params, content=table())
+    answer: dict[str, Any] = server.ask("POST", "/api/datasets", params=params, content=content or table())
     return answer.get("job", answer) if wait_s == 0 else answer
 
 

@@ -22,8 +22,6 @@ from modeltap.storage.jobs import JobRepository
 from modeltap.storage.models import ModelRepository
 from modeltap.tasks.catalogue import find_task, task_names
 
-PARTS = ("train", "val", "test", "rows", "all")
-
 
 class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What a training job does; `recipe` is the full document."""
@@ -35,7 +33,8 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EvaluateSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What an evaluation job does. `part` None is the dataset's own test part, else all of its rows."""
+    """What an evaluation job does. `part` None is the test part that the version's training left out, on other data the one
+    that was given, else all rows."""
 
     model: str
     dataset: str
@@ -95,8 +94,11 @@ class Trainings:
         """The queued job. Raises NotFound, InvalidData for a part or slice column that the dataset does not have."""
         version = self._models.get(model_ref)
         dataset = self._datasets.get(dataset_ref)
-        if part is not None and part != "all" and part not in dataset.num_rows:
-            raise InvalidData(f"{dataset.id} has no part '{part}'; it has: {', '.join(dataset.num_rows)} (or 'all')")
+        parts = ["all", *dataset.num_rows]
+        if dataset.digest == version.manifest.lineage.dataset_digest:
+            parts += [name for name in ("train", "val", "test") if name not in parts]
+        if part is not None and part not in parts:
+            raise InvalidData(f"{dataset.id} has no part '{part}'; it has: {', '.join(parts)}")
         known = [c.name for c in dataset.schema.columns]
         for column in slices:
             if column not in known:

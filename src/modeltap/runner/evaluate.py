@@ -7,23 +7,27 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from modeltap.bundle.files import Bundle, open_bundle
+from modeltap.bundle.files import RECIPE, Bundle, open_bundle
 from modeltap.control.trainings import EvaluateSpec
 from modeltap.data.store import StoredDataset, open_dataset
 from modeltap.domain.dataset import Column, Dataset, Part
 from modeltap.domain.model import Manifest, ModelVersion
 from modeltap.domain.progress import Progress
+from modeltap.domain.recipe import Recipe
 from modeltap.domain.signature import Array
 from modeltap.engines.select import open_engine
 from modeltap.errors import InvalidData, nearest
 from modeltap.evaluation.report import render_report
 from modeltap.evaluation.result import flat_metrics
+from modeltap.recipe.document import load_document
+from modeltap.recipe.parse import parse_recipe
 from modeltap.runner.judge import judge, slice_columns
-from modeltap.runner.prepare import PartData, encode_target, read_column
+from modeltap.runner.prepare import TRAINED_PARTS, PartData, encode_target, prepare, read_column
 from modeltap.runner.steps import Step
 from modeltap.storage.datasets import DatasetRepository
 from modeltap.storage.disk import disk_failures
 from modeltap.storage.models import ModelRepository
+from modeltap.tasks.catalogue import find_task
 
 REPORT = "report.html"
 
@@ -34,11 +38,16 @@ def evaluate(step: Step) -> dict[str, Any]:
     version = ModelRepository(step.database).get(spec.model)
     dataset = DatasetRepository(step.database).get(spec.dataset)
     stored = open_dataset(step.artifacts.paths(dataset.digest))
-    bundle = open_bundle(step.artifacts.paths(version.digest))
+    files = step.artifacts.paths(version.digest)
+    bundle = open_bundle(files)
     step.report(Progress(phase="data", message=f"reading {dataset.id}"))
-    parts = _parts(stored, spec.part)
     notices: list[str] = []
-    rows = _read(stored, parts, bundle.manifest, dataset, notices)
+    if dataset.digest == bundle.manifest.lineage.dataset_digest and spec.part in (None, *TRAINED_PARTS):
+        recipe = parse_recipe(load_document(files[RECIPE].read_text(encoding="utf-8")))
+        parts, rows = _own_part(stored, recipe, spec.part)
+    else:
+        parts = _parts(stored, spec.part)
+        rows = _read(stored, parts, bundle.manifest, dataset, notices)
     step.pause_point()
     step.report(Progress(phase="evaluate", fraction=0.3, message=f"{len(rows):,} rows"))
     by = [_slice_column(bundle.manifest, name) for name in spec.slices] or slice_columns(bundle.manifest.schema)
@@ -56,6 +65,16 @@ def evaluate(step: Step) -> dict[str, Any]:
         "notices": notices,
         "report": True,
     }
+
+
+def _own_part(stored: StoredDataset, recipe: Recipe, wanted: str | None) -> tuple[list[Part], PartData]:
+    """The part of the version's own dataset as its training divided it, so that no row it learned from is taken for a test;
+    without a wish the test part. Raises InvalidData if the part has no rows."""
+    prepared = prepare(stored, recipe, find_task(recipe.task))
+    part = next(name for name in TRAINED_PARTS if name == (wanted or "test"))
+    if not len(prepared.parts[part]):
+        raise InvalidData(f"the version's recipe leaves no row for its {part} part; name another part, or other data")
+    return [part], prepared.parts[part]
 
 
 def _parts(stored: StoredDataset, wanted: str | None) -> list[Part]:

@@ -1,0 +1,125 @@
+"""A home on a disk that is full: a named failure, nothing half done, and on it goes once there is space."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fault_server import FaultServer, serving, until
+from flows_under_fault import (
+    LONG_MLP,
+    SMALL_TREES,
+    UsedHomes,
+    add_data,
+    check_clean,
+    check_whole,
+    start_training,
+    table,
+)
+
+WIDE_MLP = LONG_MLP | {"model": {"architecture": "mlp", "hidden": [256, 256]}, "epochs": 4}
+"""Its checkpoint takes a megabyte."""
+
+
+class SmallDisk:
+    """A file system of a few megabytes, with a file on it that takes the space away."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self._ballast = place / "ballast"
+
+    def leave(self, free_bytes: int) -> None:
+        """Fills it up to so much free space."""
+        with self._ballast.open("ab") as ballast:
+            while (surplus := self._free_bytes() - free_bytes) > 0:
+                ballast.write(bytes(min(surplus, 1 << 20)))
+                ballast.flush()
+
+    def free(self) -> None:
+        self._ballast.unlink(missing_ok=True)
+
+    def _free_bytes(self) -> int:
+        state = os.statvfs(self.place)
+        return state.f_bavail * state.f_frsize
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", place], capture_output=True, text=True, check=False
+    )
+    if mount.returncode:
+        pytest.skip(f"a file system cannot be mounted here: {mount.stderr.strip()}")
+    try:
+        yield SmallDisk(place)
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+@pytest.fixture
+def server(disk: SmallDisk, used_homes: UsedHomes) -> Iterator[FaultServer]:
+    """Serves a home on the small disk that holds toy@1."""
+    shutil.copytree(used_homes.with_data, disk.place / "home")
+    with serving(disk.place / "home") as server:
+        yield server
+
+
+@pytest.mark.parametrize("free_bytes", [100_000, 700_000], ids=["for half of the upload", "for the upload alone"])
+def test_data_that_does_not_fit_is_not_added(disk: SmallDisk, server: FaultServer, free_bytes: int) -> None:
+    before = check_whole(server)
+    content = table(20_000)
+    disk.leave(free_bytes)
+    answer = server.client.post("/api/datasets", params={"name": "big", "filename": "big.csv"}, content=content)
+    assert (answer.status_code, answer.json()["code"]) == (507, "storage_failed"), answer.text
+    assert [found["id"] for found in server.ask("GET", "/api/datasets")["datasets"]] == ["toy@1"]
+    assert check_whole(server) == before
+    disk.free()
+    jobs = [job for job in server.ask("GET", "/api/jobs")["jobs"] if job["spec"]["name"] == "big"]
+    if jobs:
+        server.ask("POST", f"/api/jobs/{jobs[0]['id']}/resume")
+        server.wait_job(jobs[0]["id"])
+    assert add_data(server, name="big", content=content)["created"] is (not jobs)
+    check_clean(server)
+
+
+@pytest.mark.parametrize(("recipe", "free_bytes"), [(WIDE_MLP, 300_000), (SMALL_TREES, 100_000)], ids=["checkpoint", "bundle"])
+def test_a_training_that_does_not_fit_says_so_and_is_resumed(
+    disk: SmallDisk, server: FaultServer, recipe: dict[str, Any], free_bytes: int
+) -> None:
+    disk.leave(free_bytes)
+    job_id = start_training(server, recipe)
+    job = server.wait_job(job_id, "failed")
+    assert job["error"]["code"] == "storage_failed", (job["error"], server.job_log(job_id))
+    assert "free some space" in job["error"]["detail"]
+    assert server.ask("GET", "/api/models")["models"] == []
+    check_whole(server)
+    disk.free()
+    server.ask("POST", f"/api/jobs/{job_id}/resume")
+    assert server.wait_job(job_id)["result"]["version"] == "toy@1"
+    check_clean(server)
+
+
+def test_a_training_whose_outcome_cannot_be_written_either_ends_all_the_same(
+    disk: SmallDisk, server: FaultServer, long_digest: str
+) -> None:
+    job_id = start_training(server, LONG_MLP)
+    runner = server.wait_training(job_id)
+    disk.leave(0)
+    until("the training cannot go on", lambda: runner not in server.runner_pids())
+    disk.leave(0)
+    answer = server.client.post("/api/jobs", json={"kind": "train", "dataset": "toy", "task": "tabular-classification"})
+    assert answer.status_code in (201, 507), answer.text
+    assert server.client.get("/api/jobs").status_code == 200
+    disk.free()
+    job = server.wait_job(job_id, "failed", "succeeded")
+    if job["state"] == "failed":
+        assert job["error"]["code"] == "storage_failed", job["error"]
+        server.ask("POST", f"/api/jobs/{job_id}/resume")
+    assert server.wait_job(job_id)["result"]["digest"] == long_digest
