@@ -186,6 +186,10 @@ BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"inputs": [tensor("x", [1, 100], "FP32", [0.0] * 100)], "outputs": [{"name": "labels"}]},
         ["no output 'labels'", "did you mean 'label'"],
     ),
+    "an output twice": (
+        {"inputs": [tensor("x", [1, 100], "FP32", [0.0] * 100)], "outputs": [{"name": "label"}, {"name": "label"}]},
+        ["twice"],
+    ),
     "inputs that are no list": ({"inputs": {"x": 1}}, ["inputs"]),
     "a number as id": ({"inputs": [], "id": 7}, ["id"]),
 }

@@ -86,23 +86,23 @@ class FaultServer:
         self.process: subprocess.Popen[bytes] | None = None
         self._client: httpx.Client | None = None
 
-    def launch(self, **environment: str) -> subprocess.Popen[bytes]:
-        """The server process, started but perhaps not serving yet."""
+    def launch(self, before: str = "", **environment: str) -> subprocess.Popen[bytes]:
+        """The server process, started but perhaps not serving yet; it runs the code `before` first."""
         self.forget()
         clean = {name: value for name, value in os.environ.items() if not name.startswith("MODELTAP_")}
         self.home.parent.mkdir(parents=True, exist_ok=True)
         with self.home.with_name(f"{self.home.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", SERVE, str(self.home)],
+                [sys.executable, "-c", before + SERVE, str(self.home)],
                 stdout=log,
                 stderr=log,
                 env={**clean, "MODELTAP_CHECKPOINT_EVERY_S": "0.05", **environment},
             )
         return self.process
 
-    def start(self, **environment: str) -> FaultServer:
+    def start(self, before: str = "", **environment: str) -> FaultServer:
         """Serving, on a free port."""
-        process = self.launch(**environment)
+        process = self.launch(before, **environment)
         url = until("the server serves", lambda: self._url(process), pause_s=0.01)
         key = (self.home / "admin.key").read_text().strip()
         self._client = httpx.Client(base_url=url, headers={"x-api-key": key}, timeout=WAIT_S)
@@ -239,10 +239,10 @@ class FaultServer:
 
 
 @contextmanager
-def serving(home: Path, **environment: str) -> Iterator[FaultServer]:
+def serving(home: Path, before: str = "", **environment: str) -> Iterator[FaultServer]:
     """A started server; nothing of it runs on afterwards."""
     server = FaultServer(home)
     try:
-        yield server.start(**environment)
+        yield server.start(before, **environment)
     finally:
         server.close()

@@ -76,8 +76,10 @@ def test_data_that_does_not_fit_is_not_added(disk: SmallDisk, server: FaultServe
     before = check_whole(server)
     content = table(20_000)
     disk.leave(free_bytes)
-    answer = server.client.post("/api/datasets", params={"name": "big", "filename": "big.csv"}, content=content)
+    params = {"name": "big", "filename": "big.csv", "target": "label"}
+    answer = server.client.post("/api/datasets", params=params, content=content)
     assert (answer.status_code, answer.json()["code"]) == (507, "storage_failed"), answer.text
+    assert "free some space" in answer.json()["detail"]
     assert [found["id"] for found in server.ask("GET", "/api/datasets")["datasets"]] == ["toy@1"]
     assert check_whole(server) == before
     disk.free()
@@ -106,20 +108,20 @@ def test_a_training_that_does_not_fit_says_so_and_is_resumed(
     check_clean(server)
 
 
-def test_a_training_whose_outcome_cannot_be_written_either_ends_all_the_same(
+def test_a_training_on_a_disk_without_a_byte_left_fails_by_name_too(
     disk: SmallDisk, server: FaultServer, long_digest: str
 ) -> None:
     job_id = start_training(server, LONG_MLP)
     runner = server.wait_training(job_id)
     disk.leave(0)
-    until("the training cannot go on", lambda: runner not in server.runner_pids())
+    job = server.wait_job(job_id, "failed")
+    assert job["error"]["code"] == "storage_failed", (job["error"], server.job_log(job_id))
+    until("the runner ends", lambda: runner not in server.runner_pids())
     disk.leave(0)
-    answer = server.client.post("/api/jobs", json={"kind": "train", "dataset": "toy", "task": "tabular-classification"})
-    assert answer.status_code in (201, 507), answer.text
-    assert server.client.get("/api/jobs").status_code == 200
+    answer = server.client.post("/api/datasets", params={"name": "more", "filename": "more.csv"}, content=table())
+    assert (answer.status_code, answer.json()["code"]) == (507, "storage_failed"), answer.text
+    check_whole(server)
+    server.ask("POST", "/api/gc")
     disk.free()
-    job = server.wait_job(job_id, "failed", "succeeded")
-    if job["state"] == "failed":
-        assert job["error"]["code"] == "storage_failed", job["error"]
-        server.ask("POST", f"/api/jobs/{job_id}/resume")
+    server.ask("POST", f"/api/jobs/{job_id}/resume")
     assert server.wait_job(job_id)["result"]["digest"] == long_digest

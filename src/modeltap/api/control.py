@@ -13,10 +13,14 @@ from starlette.exceptions import HTTPException
 from modeltap import __version__
 from modeltap.api import control_data, control_deployments, control_jobs, control_models, control_server
 from modeltap.api.asgi import Answer
+from modeltap.api.body import media_type
 from modeltap.api.docs import render_docs
 from modeltap.api.problems import problem_answer, unexpected_answer
 from modeltap.api.services import Services
-from modeltap.errors import InvalidInput, MethodNotAllowed, ModeltapError, NotFound
+from modeltap.errors import InvalidInput, MethodNotAllowed, ModeltapError, NotFound, UnsupportedMedia
+
+UNREADABLE = "There was an error parsing the body"
+"""FastAPI's words for a body that its JSON reader failed on in any way but the usual one."""
 
 
 def control_app(services: Services) -> FastAPI:
@@ -36,6 +40,12 @@ def control_app(services: Services) -> FastAPI:
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, problem: RequestValidationError) -> Response:
+        kind = media_type(request.scope)
+        if problem.errors()[0]["loc"] == ("body",) and kind != "application/json" and problem.body is not None:
+            wrong = UnsupportedMedia(
+                f"a body of type '{kind[:80]}' is not read here; send JSON as content-type: application/json"
+            )
+            return _response(problem_answer(wrong, request.url.path))
         fields = [_field(error) for error in problem.errors()]
         told = "; ".join(f"{where}: {what}" for where, what in fields[:5])
         return _response(problem_answer(InvalidInput(f"the request does not fit: {told}", fields=fields), request.url.path))
@@ -47,6 +57,10 @@ def control_app(services: Services) -> FastAPI:
             return _response(problem_answer(MethodNotAllowed(f"{path} does not take {request.method}; see /docs"), path))
         if problem.status_code == 404:
             return _response(problem_answer(NotFound(f"there is no path {path}; see /docs"), path))
+        if problem.detail == UNREADABLE:
+            return _response(
+                problem_answer(InvalidInput("the body cannot be read; it is nested too deeply, or not UTF-8"), path)
+            )
         return _response(problem_answer(InvalidInput(str(problem.detail)), path))
 
     @app.exception_handler(Exception)

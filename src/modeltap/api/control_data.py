@@ -15,10 +15,12 @@ from modeltap.api.problems import facts_answer, status_of_code
 from modeltap.api.services import Services, Use
 from modeltap.control.datasets import dataset_facts, parse_import_options
 from modeltap.domain.job import ENDED, Job
-from modeltap.errors import InvalidInput, StorageFailed, TooLarge, Unavailable
+from modeltap.errors import InvalidInput, TooLarge, Unavailable
+from modeltap.storage.disk import storage_failed
 
 router = APIRouter(tags=["datasets"])
 POLL_S = 0.05
+LONGEST_SIDE = 4096
 MAX_WAIT_S = 600.0
 
 
@@ -85,6 +87,9 @@ def remove_dataset(ref: str, services: Use) -> dict[str, Any]:
 
 async def _spool(request: Request, upload: Path, limit_bytes: int) -> None:
     size = 0
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit_bytes:
+        raise TooLarge(given_bytes=int(declared), limit_bytes=limit_bytes)
     try:
         with upload.open("wb") as target:
             async for chunk in request.stream():
@@ -93,7 +98,7 @@ async def _spool(request: Request, upload: Path, limit_bytes: int) -> None:
                     raise TooLarge(given_bytes=None, limit_bytes=limit_bytes)
                 await asyncio.to_thread(target.write, chunk)
     except OSError as problem:
-        raise StorageFailed(f"the upload could not be kept: {problem.strerror}; nothing was stored") from None
+        raise storage_failed("keeping the upload", problem) from None
     except Exception as problem:
         if type(problem).__name__ == "ClientDisconnect":
             raise Unavailable("the client closed the connection before the upload was complete") from None
@@ -120,6 +125,6 @@ def _size(text: str | None) -> tuple[int, int] | None:
         return None
     width, _, height = text.casefold().partition("x")
     with contextlib.suppress(ValueError):
-        if int(width) > 0 and int(height) > 0:
+        if 0 < int(width) <= LONGEST_SIDE and 0 < int(height) <= LONGEST_SIDE:
             return int(width), int(height)
-    raise InvalidInput(f"image_size '{text}' must be WIDTHxHEIGHT, such as 28x28")
+    raise InvalidInput(f"image_size '{text[:40]}' must be WIDTHxHEIGHT, such as 28x28, of at most {LONGEST_SIDE} pixels a side")

@@ -19,6 +19,8 @@ from modeltap.serving.replica import Replica
 from modeltap.serving.router import Router
 
 PLATFORM = "onnxruntime_onnx"
+LONGEST_NAME = 200
+"""Of what a request named and does not exist, in the answer that says so."""
 
 
 class WantedOutput(msgspec.Struct, frozen=True):
@@ -85,11 +87,13 @@ class InferencePlane:
 
     def _find(self, name: str, version: str | None) -> Replica:
         if name not in self._router.deployments():
-            raise NotFound(f"Request for unknown model: '{name}' is not found")
+            raise NotFound(f"Request for unknown model: '{name[:LONGEST_NAME]}' is not found")
         replica = self._router.find(name)
         served = _version(replica)
         if version is not None and version != served:
-            raise NotFound(f"Request for unknown model: '{name}' version '{version}' is not found; served is '{served}'")
+            raise NotFound(
+                f"Request for unknown model: '{name}' version '{version[:LONGEST_NAME]}' is not found; served is '{served}'"
+            )
         return replica
 
 

@@ -110,9 +110,12 @@ def _flatten(data: list[Any], depth: int) -> list[Any]:
 
 
 def write_tensors(outputs: Batch, signature: Signature, wanted: Sequence[str] | None) -> list[dict[str, Any]]:
-    """The wanted outputs (all, if None) as the answer has them, flat. Raises InvalidValue for one that does not exist."""
+    """The wanted outputs (all, if None) as the answer has them, flat. Raises InvalidValue for one that does not exist, or that
+    is wanted twice."""
     specs = {spec.name: spec for spec in signature.outputs}
     names = list(specs) if wanted is None else list(wanted)
+    if len(names) > len(set(names)):
+        raise InvalidValue("an output is asked for twice")
     for name in names:
         if name not in specs:
             raise InvalidValue(f"the model has no output {shown(name)}{nearest(name, specs)}")

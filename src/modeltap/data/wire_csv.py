@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 DELIMITERS = (",", ";", "\t", "|")
 SAMPLE_RECORDS = 20
 SAMPLE_CHARS = 1 << 18
+SPARE_NAMES = 100
+"""Cells that a header may have beyond the model's columns: naming them apart takes time, and a hostile line has millions."""
 
 
 class CsvColumns(msgspec.Struct, frozen=True):
@@ -70,6 +72,8 @@ def find_header(records: Sequence[Sequence[str]], columns: CsvColumns) -> tuple[
     It is a header if it names every feature, or if half of its cells are names of columns (in whatever case): then a column
     is unknown or missing, and whoever reads the rows says which.
     """
+    if len(records[0]) > len(columns.known) + SPARE_NAMES:
+        return None
     plain = tuple(cell.strip() for cell in records[0])
     numbered, _ = unique_names(records[0])
     names = plain if len(set(plain)) == len(plain) and set(plain) <= columns.known else numbered

@@ -27,6 +27,7 @@ from modeltap.jobs.lease import LEASE_S
 from modeltap.jobs.processes import JOB_VARIABLE, RunnerProcess, is_alive, kill_orphans, send_signal, started_s
 from modeltap.storage.disk import storage_failed
 from modeltap.storage.jobs import JobRepository
+from modeltap.storage.reserve import keep_reserve, spend_reserve
 
 RUNNER_COMMAND = (sys.executable, "-P", "-m", "modeltap.runner")
 """-P: modules of the folder that the server was started in must not replace real ones."""
@@ -99,12 +100,15 @@ class Supervisor:
 
     def run(self, stop: threading.Event, wake: threading.Event) -> None:
         """Ticks until `stop` is set, at once whenever `wake` is; set both to return at once. Runners go on living."""
+        keep_reserve(self._home)
         failed = ""
         while not stop.is_set():
             try:
                 self.tick()
                 failed = ""
             except (StorageFailed, Unavailable) as error:  # the next tick tries again; said once in a row
+                if isinstance(error, StorageFailed):
+                    spend_reserve(self._home)
                 if error.message != failed:
                     _log.warning("jobs are not looked after: %s", error.message)
                 failed = error.message
@@ -137,6 +141,7 @@ class Supervisor:
             self._release(job.id, job.fence, "it never started")
 
     def _start(self, job: Job) -> None:
+        keep_reserve(self._home)
         environment = {**os.environ, **self._environment, JOB_VARIABLE: job.id}
         if job.attempt > 1:  # a crash that a test asked for happens once
             environment.pop(CRASH_VARIABLE, None)

@@ -59,6 +59,8 @@ def plain_reason(what: str, raw: Any, where: str, words: Sequence[str]) -> str:
         told = re.sub(rf"\b{theirs}\b", ours, told)
     if isinstance(given, str) and words:
         return f"'{given[:80]}' is not allowed{nearest(given, words)}"
+    if not told.startswith("Expected"):
+        return told
     shown = "" if given is None or isinstance(given, Mapping | list | tuple) else f", given was {given!r:.80}"
     return told.split(", got ")[0].replace("Expected ", "needs ") + shown if shown else told.replace("Expected ", "needs ")
 

@@ -8,6 +8,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from modeltap.runner.steps import Step
 from modeltap.storage.artifacts import ArtifactStore
 from modeltap.storage.jobs import JobRepository, Outcome
 from modeltap.storage.opening import open_database
+from modeltap.storage.reserve import spend_reserve
 from modeltap.telemetry.logs import open_logs
 from modeltap.training.stopped import Stopped
 
@@ -64,7 +66,7 @@ def run_job(jobs: JobRepository, job_id: str, fence: int, home: Path, database: 
                 lease.show(progress)
                 journal.append_event(progress)
                 if line := log_line(progress):
-                    print(line, flush=True)  # noqa: T201  goes to the job's log
+                    _say(line)
 
             step = Step(
                 job=job,
@@ -80,11 +82,15 @@ def run_job(jobs: JobRepository, job_id: str, fence: int, home: Path, database: 
             lease.check()
         if outcome is None:
             return 1
-        jobs.finish(job.id, fence, outcome, _now(), result=result, error=error)
+        try:
+            jobs.finish(job.id, fence, outcome, _now(), result=result, error=error)
+        except StorageFailed:
+            spend_reserve(home)
+            jobs.finish(job.id, fence, outcome, _now(), result=result, error=error)
         for path in step.discard:
             path.unlink(missing_ok=True)
     except LeaseLost as lost:
-        print(lost.message, file=sys.stderr)  # noqa: T201  goes to the job's log
+        _say(lost.message)
         return 1
     return 0
 
@@ -127,14 +133,20 @@ def _outcome(
 
 
 def _failed(problem: ModeltapError) -> tuple[Outcome, None, dict[str, Any]]:
-    print(f"failed: {problem.message}", file=sys.stderr)  # noqa: T201  goes to the job's log
+    _say(f"failed: {problem.message}")
     return "fail", None, problem.facts()
 
 
 def _unexpected(job: Job) -> tuple[Outcome, None, dict[str, Any]]:
-    traceback.print_exc()
+    _say(traceback.format_exc())
     detail = f"the job failed in a way that nobody named; its log has the reason: modeltap jobs logs {job.id}"
     return "fail", None, {**INTERNAL, "detail": detail}
+
+
+def _say(text: str) -> None:
+    """Writes to the job's log. A disk that refuses must not keep the job from ending."""
+    with suppress(OSError):
+        print(text, flush=True)  # noqa: T201
 
 
 def _now() -> datetime:
