@@ -106,7 +106,7 @@ def test_rows_may_be_objects_arrays_and_csv_with_any_delimiter_with_or_without_h
 
 
 def test_a_wrong_column_is_named_with_the_nearest_and_what_lacks() -> None:
-    with pytest.raises(InvalidValue, match="unknown column 'Grösse'; did you mean 'Größe'.*missing: Größe"):
+    with pytest.raises(InvalidValue, match=r"unknown column 'Grösse'; did you mean 'Größe'.*missing: Größe"):
         RowReader(SCHEMA).rows([{"Grösse": 1, "art": "x"}])
 
 

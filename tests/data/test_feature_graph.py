@@ -152,7 +152,7 @@ def test_nothing_left_to_learn_from_is_said() -> None:
 
 def test_a_transform_for_another_kind_is_refused() -> None:
     settings = msgspec.structs.replace(NETWORK, transforms=Transforms(columns={"c": "log"}))
-    with pytest.raises(InvalidRecipe, match="'c' is a category; allowed: .*one-hot"):
+    with pytest.raises(InvalidRecipe, match=r"'c' is a category; allowed: .*one-hot"):
         fitted(schema_of(c="category"), {"c": texts("a", "b")}, settings)
 
 

@@ -6,7 +6,9 @@ import random
 import shutil
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from typing import Any
+from urllib.parse import quote
 
 import pytest
 from fault_server import FaultServer, serving, until
@@ -83,10 +85,8 @@ GARBAGE = {
 @pytest.mark.parametrize("sent", GARBAGE.values(), ids=GARBAGE)
 def test_what_is_not_http_is_refused_and_the_connection_closed(connect: Callable[[], socket.socket], sent: bytes) -> None:
     connection = connect()
-    try:
+    with suppress(ConnectionError):
         connection.sendall(sent)
-    except ConnectionError:
-        pass
     answer = read_all(connection)
     assert answer == b"" or answer.startswith(b"HTTP/1.1 4"), answer
 
@@ -199,7 +199,6 @@ PATHS = (
     "/../../admin.key",
     "/%2e%2e/%2e%2e/admin.key",
     "//api/server",
-    "/api%2fserver",
 )
 
 
@@ -224,15 +223,14 @@ NAMES = ("../x", "a/b", "a\x00b", "", ".", "..", "x" * 65, "-x", "é", "a b", "c
 
 @pytest.mark.parametrize("name", NAMES, ids=repr)
 def test_a_name_that_is_none_is_refused_wherever_it_is_given(server: FaultServer, name: str) -> None:
+    alias = quote(name, safe="").replace(".", "%2E") or "%00"
     for answer in (
         server.client.post("/api/datasets", params={"name": name, "filename": "toy.csv"}, content=b"a,b\n1,2\n"),
         server.client.post("/api/deployments", json={"name": name, "model": "toy@1"}),
         server.client.post(
             "/api/jobs", json={"kind": "train", "dataset": "toy", "task": "tabular-classification", "name": name or "/"}
         ),
-        server.client.put(f"/api/models/toy/aliases/{name.replace('/', '%2F') or '%00'}", json={"version": 1})
-        if name not in (".", "..")
-        else server.client.get("/api/nothing"),
+        server.client.put(f"/api/models/toy/aliases/{alias}", json={"version": 1}),
     ):
         assert 400 <= answer.status_code < 500, answer.text
         assert answer.json()["code"], answer.text
@@ -241,7 +239,7 @@ def test_a_name_that_is_none_is_refused_wherever_it_is_given(server: FaultServer
 
 def test_a_file_name_leads_out_of_nothing(server: FaultServer) -> None:
     for filename in ("../../../etc/x.csv", "/etc/passwd", "a\x00.csv", "x" * 5000 + ".csv", "..", ".csv", "C:\\x.csv"):
-        params = {"name": "odd", "filename": filename, "wait": 30}
+        params: dict[str, Any] = {"name": "odd", "filename": filename, "wait": 30}
         answer = server.client.post("/api/datasets", params=params, content=b"a,b\n1,2\n3,4\n")
         assert answer.status_code in (201, *range(400, 500)), (filename, answer.text)
     assert ROW  # the deployment still answers, see others_are_answered

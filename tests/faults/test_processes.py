@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import msgspec
-from fault_server import WAIT_S, FaultServer, is_running, stopped, until
+from fault_server import ENDED, WAIT_S, FaultServer, is_running, stopped, until
 from flows_under_fault import LONG_MLP, ROW, SMALL_TREES, UsedHomes, check_clean, deploy, start_training
 
 CLIENT = """
@@ -63,6 +63,21 @@ def test_a_job_that_ends_while_no_server_lives_has_its_result(serve: Callable[..
     server.start()
     job = server.job(job_id)
     assert (job["state"], job["fence"], job["result"]["digest"]) == ("succeeded", 1, used_homes.trees_digest)
+
+
+def test_gc_without_grace_takes_nothing_from_a_training_that_runs(
+    serve: Callable[..., FaultServer], used_homes: UsedHomes
+) -> None:
+    server = serve(used_homes.with_data)
+    job_id = start_training(server, SMALL_TREES)
+
+    def ended() -> bool:
+        server.ask("POST", "/api/gc", json={"grace_s": 0})
+        return server.job(job_id)["state"] in ENDED
+
+    until("the training ends", ended, pause_s=0)
+    assert server.wait_job(job_id)["result"]["digest"] == used_homes.trees_digest
+    check_clean(server)
 
 
 def test_an_upload_whose_client_or_server_dies_leaves_nothing(serve: Callable[..., FaultServer]) -> None:

@@ -22,7 +22,7 @@ HEAVY = (
     "torch",
     "uvicorn",
 )
-TRAINING = ("matplotlib", "safetensors", "sklearn", "skl2onnx", "torch")
+TRAINING = ("matplotlib", "safetensors", "sklearn", "torch")
 
 
 def loaded(code: str, names: tuple[str, ...]) -> list[str]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 MAX_HEAD_BYTES = 64 * 1024
 """Of the request line and all headers."""
@@ -54,10 +54,15 @@ class HttpConnection(HttpToolsProtocol):
         self._head_since_s: float | None = self._heard_s
         self._head_bytes = 0
         self._unread_bytes = 0
+        self._overtaken: list[RequestResponseCycle] = []
         self._look_again()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._look.cancel()
+        # uvicorn itself tells only the newest request that nobody listens any more.
+        for cycle in self._overtaken:
+            cycle.disconnected = not cycle.response_complete
+            cycle.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -81,7 +86,10 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._head_since_s = None
+        before = self.cycle
         super().on_headers_complete()
+        if before is not None and not before.response_complete:  # a client that did not wait for its answer
+            self._overtaken = [cycle for cycle in (*self._overtaken, before) if not cycle.response_complete]
 
     def on_message_complete(self) -> None:
         super().on_message_complete()

@@ -25,7 +25,7 @@ UNREADABLE = "There was an error parsing the body"
 
 def control_app(services: Services) -> FastAPI:
     """The application under `/api`, with `/docs` and `/openapi.json`."""
-    app = FastAPI(title="modeltap", version=__version__, docs_url=None, redoc_url=None)
+    app = FastAPI(title="modeltap", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.services = services
     for module in (control_data, control_jobs, control_models, control_deployments, control_server):
         app.include_router(module.router, prefix="/api")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 LOW_DISK_BYTES = 1_000_000_000
 LIBRARIES = ("numpy", "polars", "onnx", "onnxruntime", "fastapi", "uvicorn", "SQLAlchemy", "msgspec", "httpx", "typer")
-OPTIONAL = ("torch", "scikit-learn", "skl2onnx", "onnxscript", "safetensors", "matplotlib")
+OPTIONAL = ("torch", "scikit-learn", "onnxscript", "safetensors", "matplotlib")
 EXTRAS = ("train",)
 """Extras that a user installs; `dev` and `bench` are of the project itself."""
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
-from modeltap.domain.dataset import Dataset
+from modeltap.domain.dataset import Column, Dataset, Kind, Schema
 from modeltap.domain.job import Job
 from modeltap.domain.names import parse_name
 from modeltap.domain.recipe import Recipe
+from modeltap.domain.task import Task
 from modeltap.errors import InvalidData, InvalidRecipe, MissingExtra, nearest
 from modeltap.recipe.document import apply_settings, load_document
 from modeltap.recipe.parse import parse_recipe
@@ -143,3 +144,17 @@ def _check_fit(dataset: Dataset, recipe: Recipe) -> None:
     for name in recipe.data.columns:
         if name not in known:
             raise InvalidRecipe(f"data.columns names '{name}', which is no column of {dataset.id}{nearest(name, known)}")
+    if task.target == "number":
+        _check_number(schema, recipe, task)
+
+
+def _check_number(schema: Schema, recipe: Recipe, task: Task) -> None:
+    column = schema.target if recipe.data.target is None else schema.column(recipe.data.target)
+    assert column is not None
+    said = recipe.data.columns.get(column.name)
+    kind = said.kind if isinstance(said, Column) else said if said in get_args(Kind) else column.kind
+    if kind not in ("number", "boolean"):
+        raise InvalidData(
+            f"the target '{column.name}' is a {kind}, {task.name} predicts numbers; choose another target or a"
+            " classification task"
+        )

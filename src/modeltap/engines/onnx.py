@@ -30,7 +30,8 @@ class OnnxEngine:
                 graph if isinstance(graph, bytes) else str(graph), options, providers=["CPUExecutionProvider"]
             )
         except Exception as problem:  # noqa: BLE001  onnxruntime raises its own unrelated classes for a graph it cannot read
-            raise Broken(f"ONNX Runtime cannot load the graph: {_reason(problem)}") from None
+            told = _reason(problem).replace(str(graph), "the file") if isinstance(graph, Path) else _reason(problem)
+            raise Broken(f"ONNX Runtime cannot load the graph: {told}") from None
         self.signature = signature
         self._inputs = [spec.name for spec in signature.inputs]
         self._outputs = [spec.name for spec in signature.outputs]

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from modeltap.domain.architecture import Architecture
@@ -22,6 +21,7 @@ from modeltap.domain.recipe import Optimizer, Recipe, Schedule
 from modeltap.errors import InvalidData, InvalidRecipe
 from modeltap.recipe.architectures import BoostingOptions, parse_options
 from modeltap.training.curve import Curve, Part
+from modeltap.training.growing import GrowingClassifier, GrowingRegressor
 from modeltap.training.losses import class_weights
 from modeltap.training.reporting import Reporter
 from modeltap.training.stopped import Stopped
@@ -30,7 +30,8 @@ from modeltap.training.trees import trees_graph
 from modeltap.training.trees_check import check_graph
 
 SMALLEST_CHUNK = 10
-"""Iterations grown at once. Each chunk bins the data again, so they become longer; the trees do not depend on it."""
+"""Iterations grown at once. Each chunk begins with the scores of all trees so far, so they become longer; the trees do not
+depend on it."""
 LONGEST_CHUNK_S = 5.0
 SHOWN_ROWS = 10_000
 """Of the training part, evenly spaced, whose loss the learning curve shows."""
@@ -110,9 +111,9 @@ def _make_model(given: Assignment, options: BoostingOptions) -> Any:
         "random_state": given.recipe.seed % 2**32,
     }
     if given.labels:
-        return HistGradientBoostingClassifier(**settings)
+        return GrowingClassifier(**settings)
     loss = "absolute_error" if given.recipe.loss.name == "mae" else "squared_error"
-    return HistGradientBoostingRegressor(loss=loss, **settings)
+    return GrowingRegressor(loss=loss, **settings)
 
 
 def _rows(batch: FeatureBatch) -> NDArray[np.float32]:
