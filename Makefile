@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# A file's tests stay together, so that what they share is made once.
+PYTEST := $(BIN)/pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help up test check bench clean
@@ -18,7 +20,7 @@ up: $(INSTALLED)
 	$(BIN)/modeltap demo --serve
 
 test: $(INSTALLED)
-	$(BIN)/pytest
+	$(PYTEST)
 
 # The tests come last, so that their summary is the last line of a gate that holds.
 check: $(INSTALLED)
@@ -26,7 +28,7 @@ check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/pytest
+	$(PYTEST)
 
 bench: $(INSTALLED)
 	$(BIN)/pip install -c constraints.txt -e '.[train,dev,bench]'

@@ -1,4 +1,4 @@
-"""Writes wine.csv, 178 wines with 13 measurements and their cultivar as scikit-learn bundles them, and rows.csv to ask about."""
+"""Writes wine.csv, 178 wines with 13 measurements and their cultivar as scikit-learn bundles them, and rows.csv to ask with."""
 
 from pathlib import Path
 

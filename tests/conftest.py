@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from workshop import Workshop
@@ -16,6 +17,10 @@ HERE = Path(__file__).parent
 for folder in sorted({path.parent for path in HERE.rglob("*.py")}):
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
+
+settings.register_profile("steady", derandomize=True, deadline=None, database=None, print_blob=False)
+settings.load_profile("steady")
+"""The same examples in every run; a busy machine fails no test. Look for others with --hypothesis-profile=default."""
 
 
 @pytest.fixture(scope="session")

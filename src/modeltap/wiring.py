@@ -39,7 +39,7 @@ from modeltap.jobs.lock import HomeLock
 from modeltap.jobs.supervisor import Supervisor
 from modeltap.serving.replica import Replica
 from modeltap.serving.router import Router
-from modeltap.settings import PREFIX, Resolved, Settings
+from modeltap.settings import Resolved, Settings
 from modeltap.storage.artifacts import ArtifactStore
 from modeltap.storage.datasets import DatasetRepository
 from modeltap.storage.deployments import DeploymentRepository
@@ -131,7 +131,8 @@ class Server:
         self._datasets.sweep_uploads()
         loading = asyncio.create_task(self.router.publish(self._deployments.snapshot()))
         lanes = [(LIGHT_KINDS, LIGHT_SLOTS), (HEAVY_KINDS, self.settings.job_slots)]
-        environment = {f"{PREFIX}CHECKPOINT_EVERY_S": str(self.settings.checkpoint_every_s)}  # a flag is this process's alone
+        # Threads that spin while they wait made trees 38 times slower where other processes wanted the cores too.
+        environment = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
         supervisors = [
             Supervisor(self._jobs, self.settings.home, slots=slots, kinds=kinds, environment=environment)
             for kinds, slots in lanes

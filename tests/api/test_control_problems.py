@@ -153,6 +153,23 @@ def test_deploying_the_same_again_changes_nothing(server):
     assert again["status"] == "ready" and again["is_default"]
 
 
+def test_a_version_that_is_damaged_on_the_disk_is_not_deployed_and_the_rest_serves_on(server):
+    digest = server.ask("GET", "/api/models/income")["digest"]
+    members = server.artifacts.tree(digest)
+    for name, status, told in (("model.onnx", 500, "cannot load the graph"), ("golden.json", 500, "cannot be read")):
+        path = server.artifacts.path(members[name])
+        whole = path.read_bytes()
+        path.chmod(0o600)
+        path.write_bytes(whole[: len(whole) // 2])
+        problem_of(server, status, "POST", "/api/deployments", [told], json={"name": "income", "model": "income@1"})
+        path.write_bytes(whole)
+        assert server.client.get("/api/deployments/income").status_code == 404
+    people = {"age": 1, "city": "Bonn", "joined": None, "member": None}
+    assert server.client.post("/predict/people", json=people).status_code == 200
+    assert server.ask("POST", "/api/deployments", json={"name": "income", "model": "income@1"})["status"] == "ready"
+    server.ask("DELETE", "/api/deployments/income")
+
+
 def test_the_documents_list_every_path_without_a_network(server):
     page = server.client.get("/docs")
     assert page.status_code == 200 and "text/html" in page.headers["content-type"]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import math
+import re
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
+from PIL import Image
 
 from modeltap.data.cells import cell_parser, shown
 from modeltap.data.images import encode_png
@@ -107,13 +110,13 @@ def test_what_is_false(word):
     assert read(TRUTH, word) == 0.0
 
 
-DAYS = st.dates(min_value=date(1, 1, 2), max_value=date(9999, 12, 30))
+DAYS = st.dates(min_value=date(1000, 1, 1), max_value=date(9999, 12, 30))
 
 
 @given(DAYS, st.sampled_from(["%d.%m.%Y", "%m/%d/%Y", "%d-%b-%Y", "%Y/%m/%d"]))
 def test_a_day_is_the_same_in_its_own_form_in_iso_and_natively(day, form):
     column = Column(name="x", kind="datetime", date_format=form)
-    written = day.strftime(form).replace(day.strftime("%Y"), f"{day.year:04d}")
+    written = day.strftime(form)
     seconds = (day - date(1970, 1, 1)).days * 86_400.0
     forms = [
         written,
@@ -180,6 +183,7 @@ def test_dots_at_the_end_and_case_go_where_the_schema_says_so():
     assert read(column, "STRASSE") == read(column, "Straße")
 
 
+GERMAN = Column(name="x", kind="datetime", date_format="%d.%m.%Y")
 WRONG: list[tuple[Column, Any, str]] = [
     (NUMBER, "1,5", "'1,5' is not a number"),
     (NUMBER, "1_000", "not a number"),
@@ -198,16 +202,17 @@ WRONG: list[tuple[Column, Any, str]] = [
     (TIME, 10**400, "seconds since 1970"),
     (TIME, -math.inf, "seconds since 1970"),
     (TIME, True, "not a date"),
-    (Column(name="x", kind="datetime", date_format="%d.%m.%Y"), "2.30.2020", "ISO 8601, such as 2026-11-22, or the form %d.%m.%Y"),
+    (GERMAN, "2.30.2020", "ISO 8601, such as 2026-11-22, or the form %d.%m.%Y"),
     (WORD, "a\0b", "NUL"),
     (WORD, b"\xff", "UTF-8"),
     (WORD, {}, "not a text"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("column", "value", "told"), WRONG)
-def test_a_cell_that_does_not_fit_says_what_is_allowed(column, value, told):
-    with pytest.raises(InvalidValue, match=told.replace("%", "%").replace(".", r"\.")):
+@pytest.mark.parametrize("place", range(len(WRONG)))
+def test_a_cell_that_does_not_fit_says_what_is_allowed(place):
+    column, value, told = WRONG[place]
+    with pytest.raises(InvalidValue, match=re.escape(told)):
         read(column, value)
 
 
@@ -273,6 +278,14 @@ def test_commas_in_numbers_are_no_delimiters_where_the_data_has_a_decimal_comma(
         assert (inputs["x"].tolist(), inputs["z"].tolist()) == ([1.5], [2.5]), text
 
 
+def test_commas_in_texts_are_no_delimiters_where_only_semicolons_make_rows():
+    reader = table(WORD, Column(name="z", kind="number"), TARGET)
+    inputs = reader.rows(reader.csv_rows("Aix, la vieille;5\nUlm;6\n"))
+    assert (inputs["x"].tolist(), inputs["z"].tolist()) == (["Aix, la vieille", "Ulm"], [5.0, 6.0])
+    inputs = reader.rows(reader.csv_rows("a;b,5\nc;d,6\n"))
+    assert inputs["x"].tolist() == ["a;b", "c;d"]
+
+
 def test_lines_of_one_column():
     reader = table(NUMBER, TARGET)
     for text in ("1\n2\n", "x\n1\n2\n", "1,t\n2,t\n", "x,y\n1,t\n2,t\n", "1;t\n2;t\n"):
@@ -328,6 +341,7 @@ def test_arrays_of_numbers_and_of_whole_numbers():
     assert tokens.rows([[-(2**63), 2**63 - 1]])["v"].tolist() == [[-(2**63), 2**63 - 1]]
 
 
+@pytest.mark.filterwarnings("ignore")
 @given(st.binary(max_size=200))
 @example(encode_png(PIXELS)[:40])
 @example(b"GIF89a" + b"\xff" * 50)
@@ -341,12 +355,9 @@ def test_bytes_that_are_no_picture_are_refused_and_nothing_else_happens(data):
         reader.rows([data])
 
 
+@pytest.mark.filterwarnings("ignore")
 @given(st.data(), st.sampled_from(["PNG", "GIF", "BMP", "TIFF", "JPEG", "WEBP"]))
 def test_a_damaged_picture_is_read_or_refused(data, kind):
-    import io
-
-    from PIL import Image
-
     out = io.BytesIO()
     Image.fromarray(PIXELS).save(out, kind)
     whole = bytearray(out.getvalue())

@@ -25,7 +25,7 @@ LONG_MLP: dict[str, Any] = {
     "optimizer": {"name": "adam", "lr": 0.01},
     "schedule": {"name": "cosine", "warmup": 0.1},
     "early_stopping": {"patience": 100},
-    "epochs": 150,
+    "epochs": 120,
     "batch_size": 8,
     "threads": 1,
 }

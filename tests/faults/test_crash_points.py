@@ -46,7 +46,6 @@ WALKS = (
     Walk("add", "job.queued", "server"),
     Walk("add", "job.claimed", "server"),
     Walk("add", "job.spawned", "server"),
-    Walk("add", "artifact.before_rename", "runner"),
     Walk("add", "dataset.blobs_written", "runner"),
     Walk("add", "dataset.before_commit", "both"),
     Walk("add", "dataset.committed", "both"),
@@ -58,7 +57,6 @@ WALKS = (
     Walk("train trees", "version.blobs_written", "runner"),
     Walk("train trees", "version.before_commit", "both"),
     Walk("train trees", "version.committed", "both"),
-    Walk("train trees", "job.before_result", "runner"),
     Walk("deploy", "deployment.before_commit", "server"),
     Walk("deploy", "deployment.committed", "server"),
 )

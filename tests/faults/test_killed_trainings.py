@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Callable
 
-from fault_server import FaultServer, until
+from fault_server import ENDED, FaultServer, until
 from flows_under_fault import LONG_MLP, SMALL_TREES, UsedHomes, check_clean, start_training
 
 KILLS = 10
@@ -34,13 +34,22 @@ def test_a_network_that_is_killed_ten_times_has_the_same_digest(
     check_clean(server)
 
 
-def test_trees_that_are_killed_have_the_same_digest(serve: Callable[..., FaultServer], used_homes: UsedHomes) -> None:
+def test_trees_that_are_killed_have_the_same_digest_whatever_gc_removes_meanwhile(
+    serve: Callable[..., FaultServer], used_homes: UsedHomes
+) -> None:
     server = serve(used_homes.with_data)
     job_id = start_training(server, SMALL_TREES)
     kill_runner(server, job_id, "train", delay_s=0.0)
+
+    def ended() -> bool:
+        server.ask("POST", "/api/gc", json={"grace_s": 0})
+        return server.job(job_id)["state"] in ENDED
+
+    until("the training ends", ended)
     job = server.wait_job(job_id)
     assert job["fence"] == 2
     assert job["result"]["digest"] == used_homes.trees_digest
+    check_clean(server)
 
 
 def kill_runner(server: FaultServer, job_id: str, moment: str, *, delay_s: float, last_pid: int | None = None) -> int:

@@ -11,37 +11,31 @@ from flows_under_fault import LONG_MLP, UsedHomes, start_training
 STOPPED_WITHIN_S = 6.0
 
 
-def test_a_paused_training_ends_at_a_checkpoint_and_goes_on_from_it(
+def test_a_training_that_is_paused_and_then_cancelled_goes_on_from_its_checkpoint_each_time(
     serve: Callable[..., FaultServer], used_homes: UsedHomes, long_digest: str
 ) -> None:
     server = serve(used_homes.with_data)
     job_id = start_training(server, LONG_MLP)
-    runner = server.wait_training(job_id)
+    first = server.wait_training(job_id)
     server.ask("POST", f"/api/jobs/{job_id}/pause")
     job = server.wait_job(job_id, "paused")
     assert job["pid"] is None
-    until("the runner's processes are gone", lambda: not is_group(runner))
-    assert server.checkpoint_stamp(job_id) is not None
-    told = len(server.events(job_id))
+    until("the runner's processes are gone", lambda: not is_group(first))
+    saved = server.checkpoint_stamp(job_id)
+    assert saved is not None
 
     server.ask("POST", f"/api/jobs/{job_id}/resume")
-    job = server.wait_job(job_id)
-    assert job["result"]["digest"] == long_digest
-    assert any("goes on in epoch" in event.get("message", "") for event in server.events(job_id)[told:])
-
-
-def test_a_runner_that_hears_nothing_is_cancelled_all_the_same_and_may_be_resumed(
-    serve: Callable[..., FaultServer], used_homes: UsedHomes, long_digest: str
-) -> None:
-    server = serve(used_homes.with_data)
-    job_id = start_training(server, LONG_MLP)
-    runner = server.wait_training(job_id)
-    with stopped(runner, server.home):  # as deaf to SIGTERM as one that is deep in a library
+    second = server.wait_runner(job_id, not_pid=first)
+    until("the training has gone on", lambda: server.checkpoint_stamp(job_id) != saved, pause_s=0.005)
+    with stopped(second, server.home):  # as deaf to SIGTERM as one that is deep in a library
         asked_at = datetime.now(UTC)
         server.ask("POST", f"/api/jobs/{job_id}/cancel")
         job = server.wait_job(job_id, "cancelled")
     assert (datetime.fromisoformat(job["ended_at"]) - asked_at).total_seconds() < STOPPED_WITHIN_S
-    until("the runner's processes are gone", lambda: not is_group(runner))
+    until("the runner's processes are gone", lambda: not is_group(second))
 
     server.ask("POST", f"/api/jobs/{job_id}/resume")
-    assert server.wait_job(job_id)["result"]["digest"] == long_digest
+    job = server.wait_job(job_id)
+    assert (job["fence"], job["result"]["digest"]) == (3, long_digest)
+    went_on = [event for event in server.events(job_id) if "goes on in epoch" in event.get("message", "")]
+    assert len(went_on) == 2

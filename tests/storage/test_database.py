@@ -136,7 +136,7 @@ def test_the_database_of_another_program_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("url", ["nonsense", "sqlite://", "nodialect://x/y"])
 def test_an_address_that_names_no_database_is_refused(tmp_path: Path, url: str) -> None:
-    with pytest.raises(StorageFailed, match="MODELTAP_DATABASE_URL"):
+    with pytest.raises(StorageFailed, match="the database URL names no database"):
         open_database(tmp_path, url)
 
 

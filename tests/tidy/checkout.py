@@ -36,7 +36,10 @@ def text_files() -> Iterator[Path]:
 
 
 def documents() -> list[Path]:
-    return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+    return [
+        *sorted(ROOT.glob("*.md")),
+        *(path for folder in ("docs", "examples") for path in sorted((ROOT / folder).rglob("*.md"))),
+    ]
 
 
 def read(name: str) -> str:

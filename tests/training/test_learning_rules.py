@@ -11,7 +11,8 @@ from torch import nn
 
 from modeltap.domain.recipe import Loss, Optimizer, Schedule
 from modeltap.errors import InvalidRecipe
-from modeltap.training.losses import class_loss, class_weights, number_loss
+from modeltap.training.class_weights import class_weights
+from modeltap.training.losses import class_loss, number_loss
 from modeltap.training.optimizers import add_penalties, make_optimizer, penalised
 from modeltap.training.schedules import Plateau, rate_fraction
 

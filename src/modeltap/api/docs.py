@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, select_autoescape
-
 DATA_PLANE = [
     ("POST", "/predict/{deployment}", 'Rows in, answers out: {"instances": [row, …]}, {"inputs": {name: column}}, a bare row, '
      "CSV text, a picture, or a form."),
@@ -20,6 +18,8 @@ DATA_PLANE = [
 
 def render_docs(schema: Mapping[str, Any]) -> str:
     """The page, as HTML."""
+    from jinja2 import Environment, PackageLoader, select_autoescape
+
     environment = Environment(loader=PackageLoader("modeltap.api"), autoescape=select_autoescape())
     groups: dict[str, list[dict[str, Any]]] = {}
     for path, methods in schema["paths"].items():

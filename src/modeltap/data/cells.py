@@ -23,7 +23,7 @@ FIRST_S, LAST_S = -62_135_596_800.0, 253_402_300_799.0
 """The seconds since 1970 between which a calendar has years from 1 to 9999."""
 LONGEST_SHOWN = 60
 
-_WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]{0,14}))\.0+")
+_WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]{0,15}))\.0+")
 _TRUTHS = {"True": "true", "TRUE": "true", "False": "false", "FALSE": "false"}
 
 ParseCell = Callable[[Any], float | str]
@@ -212,7 +212,7 @@ def _as_others_write_it(text: str) -> str:
     if text in _TRUTHS:
         return _TRUTHS[text]
     whole = _WHOLE.fullmatch(text)
-    return str(int(whole[1])) if whole else text
+    return str(int(whole[1])) if whole and abs(int(whole[1])) < 2**53 else text
 
 
 def shown(value: Any) -> str:

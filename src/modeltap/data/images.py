@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-import warnings
 from typing import Any
 
 import numpy as np
@@ -26,14 +25,13 @@ def decode_picture(data: bytes, shape: tuple[int, ...] | None) -> NDArray[np.uin
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-                width, height = picture.size
-                if width * height > MAX_PIXELS:
-                    raise InvalidValue(f"the picture has {width} × {height} pixels; at most {MAX_PIXELS:,} are read")
-                picture.load()
-                return _as_array(picture, shape)
+        # Filters of warnings belong to the whole process, and pictures are read on several threads: none is set here.
+        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+            width, height = picture.size
+            if width * height > MAX_PIXELS:
+                raise InvalidValue(f"the picture has {width} × {height} pixels; at most {MAX_PIXELS:,} are read")
+            picture.load()
+            return _as_array(picture, shape)
     except UnidentifiedImageError:
         raise InvalidValue("the bytes are not a picture; allowed: PNG, JPEG, BMP, GIF, WebP, TIFF") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):

@@ -19,7 +19,9 @@ LARGEST = float(np.finfo(np.float32).max)
 FARTHEST = 1e6
 """Deviations (or ranges) from the mean at which a scaled number ends. No training row is as far out, unless there are 1e12 of
 them; in a network, larger ones would become infinite and its answer no number."""
-HUGE = 1e100
+TINY, HUGE = 1e-30, 1e100
+"""Columns of smaller or larger numbers are scaled by a power of two first. ONNX Runtime 1.31 takes the subtraction of a single
+constant under 1e-45 for one of nothing, and leaves it out."""
 
 
 def fit_numbers(writer: GraphWriter, chosen: list[tuple[str, Column]], batch: Batch, settings: FitSettings) -> list[Group]:
@@ -99,19 +101,21 @@ def scale(writer: GraphWriter, tensor: str, values_NF: NDArray[np.float64], tran
         shift_F, span_F = low_F, high_F - low_F
     else:
         shift_F, span_F = known_NF.mean(axis=0), known_NF.std(axis=0)
-    shift_F, span_F = np.ma.filled(shift_F, 0.0), np.where(constant_F, np.inf, np.ma.filled(span_F, np.inf))
+    shift_F, span_F = np.ma.filled(shift_F, 0.0), np.ma.filled(span_F, 0.0)
+    span_F = np.where(constant_F | (span_F <= 0), np.inf, span_F)
     if (unit_F != 1).any():
         tensor = writer.node("Div", [tensor, writer.constant(unit_F[None], np.float64)])
+        tensor = bound(writer, tensor, np.array(-HUGE), np.array(HUGE))
     shifted = writer.node("Sub", [tensor, writer.constant(shift_F[None], np.float64)])
     scaled = writer.node("Div", [shifted, writer.constant(span_F[None], np.float64)])
     return bound(writer, scaled, np.array(-FARTHEST), np.array(FARTHEST))
 
 
 def _units(known_NF: Any) -> NDArray[np.float64]:
-    """1 for each column, or a power of two where its numbers are so huge that their sums, or so tiny that their squares, have
-    no 64-bit number."""
+    """1 for each column, or a power of two where its numbers are so huge that their sums have no 64-bit number, or so tiny that
+    32 bits do not tell them from 0."""
     largest_F = np.ma.filled(np.abs(known_NF).max(axis=0), 0.0)
-    extreme_F = (largest_F > HUGE) | ((largest_F > 0) & (largest_F < 1 / HUGE))
+    extreme_F = (largest_F > HUGE) | ((largest_F > 0) & (largest_F < TINY))
     return np.where(extreme_F, np.exp2(np.floor(np.log2(np.where(extreme_F, largest_F, 1.0)))), 1.0)
 
 

@@ -20,7 +20,6 @@ from modeltap.domain.signature import Array, Batch, Datatype, TensorSpec
 from modeltap.errors import InvalidValue, nearest
 
 MAX_REPORTED = 20
-INT64_BOUND = 2.0**63
 BLOCK_CSV = CsvColumns(features=("",), known=frozenset(), widths=frozenset())
 """Of lines that hold whole pictures or arrays: there is no header."""
 
@@ -116,7 +115,7 @@ def _numbers(column: Column, value: Any, shape: tuple[int, ...]) -> Array:
     if not np.isfinite(block).all():
         raise InvalidValue("the array holds a number that is not finite")
     if column.datatype == "INT64":
-        if block.size and not (block.min() >= -INT64_BOUND and block.max() < INT64_BOUND):
+        if block.size and not -(2**63) <= block.min().item() <= block.max().item() < 2**63:
             raise InvalidValue("the array holds a number too large for 64 bits")
         if block.dtype.kind == "f" and not np.array_equal(block, np.floor(block)):
             raise InvalidValue("the array holds a number that is not whole")
@@ -209,12 +208,19 @@ class RowReader:
         """
         single = self.single
         if single is not None and single.kind in ("image", "array"):
-            found = split_csv(text, BLOCK_CSV)
+            found = split_csv(text, BLOCK_CSV, lambda _cells: True)
             return [_block_of(single, cells, line) for cells, line in zip(found.records, found.lines, strict=True)]
-        found = split_csv(text, self._csv)
+        found = split_csv(text, self._csv, self._is_row)
         if found.header is None:
             return list(found.records)
         return [dict(zip(found.header, record, strict=True)) for record in found.records]
+
+    def _is_row(self, cells: Sequence[str]) -> bool:
+        try:
+            self.rows([list(cells)])
+        except InvalidValue:
+            return False
+        return True
 
     def _row(self, row: Any, number: int) -> Mapping[str, Any]:
         single = self.single

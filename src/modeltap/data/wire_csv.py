@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from modeltap.errors import InvalidValue
 if TYPE_CHECKING:
     from _csv import Reader
 
+IsRow = Callable[[Sequence[str]], bool]
 DELIMITERS = (",", ";", "\t", "|")
 SAMPLE_RECORDS = 20
 SAMPLE_CHARS = 1 << 18
@@ -40,12 +41,15 @@ class CsvRecords(msgspec.Struct, frozen=True):
     lines: list[int]
 
 
-def split_csv(text: str, columns: CsvColumns) -> CsvRecords:
-    """The records of the text, blank lines skipped. Raises InvalidValue if there is none, or naming the line where the text is
-    no CSV or a record has another number of cells than the header."""
+def split_csv(text: str, columns: CsvColumns, is_row: IsRow) -> CsvRecords:
+    """The records of the text, blank lines skipped. `is_row` says whether cells can be a row; it decides between delimiters.
+
+    Raises InvalidValue if there is none, or naming the line where the text is no CSV or a record has another number of cells
+    than the header.
+    """
     records: list[list[str]] = []
     lines: list[int] = []
-    reader = _reader(text, _delimiter(text, columns))
+    reader = _reader(text, _delimiter(text, columns, is_row))
     begin = 1
     try:
         for record in reader:
@@ -86,18 +90,20 @@ def find_header(records: Sequence[Sequence[str]], columns: CsvColumns) -> tuple[
     return None
 
 
-def _delimiter(text: str, columns: CsvColumns) -> str:
-    """The first one that makes a header, or records of a width that a row may have, of the first lines."""
+def _delimiter(text: str, columns: CsvColumns, is_row: IsRow) -> str:
+    """The first one that makes a header of the first line, else the one that makes rows of the first lines, the widest."""
     first, *others = DELIMITERS
     ordered = (*others, first) if columns.decimal_comma else DELIMITERS
     samples = {delimiter: _sample(text, delimiter) for delimiter in ordered}
     for delimiter, records in samples.items():
         if records and len(records[0]) > 1 and find_header(records, columns) is not None:
             return delimiter
-    for delimiter, records in samples.items():
-        if records and all(len(record) in columns.widths for record in records):
-            return delimiter
-    return max(DELIMITERS, key=lambda delimiter: len(samples[delimiter][0]) if samples[delimiter] else 0)
+    width = {delimiter: len(records[0]) if records else 0 for delimiter, records in samples.items()}
+    fitting = [d for d in ordered if samples[d] and all(len(record) in columns.widths for record in samples[d])]
+    fitting = [d for d in fitting if all(map(is_row, samples[d]))] or fitting
+    if columns.decimal_comma and len(fitting) > 1:
+        fitting = [delimiter for delimiter in fitting if delimiter != first]
+    return max(fitting or ordered, key=width.__getitem__)
 
 
 def _sample(text: str, delimiter: str) -> list[list[str]]:

@@ -97,7 +97,7 @@ def read_revision(connection: Connection) -> str:
             return str(revisions[0])
     elif not tables:
         return ""
-    raise StorageFailed("the database was not made by modeltap; choose another home or MODELTAP_DATABASE_URL")
+    raise StorageFailed("the database was not made by modeltap; choose another home")
 
 
 @contextmanager
@@ -139,7 +139,7 @@ def make_engine(home: Path, url: str | None) -> Engine:
         arguments: dict[str, Any] = {"connect_args": {"timeout": BUSY_TIMEOUT_S}} if sqlite else {}
         engine = create_engine(parsed, pool_size=8, max_overflow=56, pool_pre_ping=not sqlite, **arguments)
     except (ArgumentError, ImportError) as error:
-        raise StorageFailed("MODELTAP_DATABASE_URL names no database that this installation can open") from error
+        raise StorageFailed("the database URL names no database that this installation can open") from error
     if sqlite:
         event.listen(engine, "connect", _on_connect)
         event.listen(engine, "begin", _on_begin)

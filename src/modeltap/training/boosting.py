@@ -20,9 +20,9 @@ from modeltap.domain.features import FeatureBatch
 from modeltap.domain.recipe import Optimizer, Recipe, Schedule
 from modeltap.errors import InvalidData, InvalidRecipe
 from modeltap.recipe.architectures import BoostingOptions, parse_options
+from modeltap.training.class_weights import class_weights
 from modeltap.training.curve import Curve, Part
 from modeltap.training.growing import GrowingClassifier, GrowingRegressor
-from modeltap.training.losses import class_weights
 from modeltap.training.reporting import Reporter
 from modeltap.training.stopped import Stopped
 from modeltap.training.trained import Assignment, Trained, describe

@@ -15,11 +15,12 @@ from modeltap.errors import InvalidRecipe
 from modeltap.recipe.architectures import parse_options
 from modeltap.training.batches import Batches, as_tensor, input_tensors
 from modeltap.training.building import build_module, check_input_shape
+from modeltap.training.class_weights import class_weights
 from modeltap.training.determinism import deterministic
 from modeltap.training.export import export_network
 from modeltap.training.fingerprint import run_digest
 from modeltap.training.loop import Loop, Validate
-from modeltap.training.losses import LossFunction, class_loss, class_weights, number_loss
+from modeltap.training.losses import LossFunction, class_loss, number_loss
 from modeltap.training.reporting import Reporter
 from modeltap.training.standing import Standing
 from modeltap.training.targets import TargetScale, fit_scale
