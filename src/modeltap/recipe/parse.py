@@ -26,7 +26,7 @@ from modeltap.domain.recipe import (
 )
 from modeltap.domain.task import Task
 from modeltap.errors import InvalidRecipe, nearest
-from modeltap.recipe.architectures import find_architecture, parse_options
+from modeltap.recipe.architectures import find_architecture, parse_options, render_options
 from modeltap.recipe.document import NAMED, check_values, expand
 from modeltap.recipe.options import allowed_words, plain_reason, split_place
 from modeltap.tasks.catalogue import find_task
@@ -75,7 +75,8 @@ def parse_recipe(document: Mapping[str, Any], *, task: str | None = None, target
     _name_columns(merged)
     _check_keys(merged)
     recipe = _convert(merged)
-    parse_options(architecture, recipe.model.options)
+    written_out = render_options(parse_options(architecture, recipe.model.options))
+    recipe = msgspec.structs.replace(recipe, model=msgspec.structs.replace(recipe.model, options=written_out))
     if architecture.tasks and found.name not in architecture.tasks:
         raise InvalidRecipe(f"'{architecture.name}' does not do {found.name}; it does: {', '.join(architecture.tasks)}")
     return _check_whole(_resolve_loss(recipe, found))

@@ -157,7 +157,7 @@ def _without_unused(prepared: Prepared, fitted: FittedFeatures) -> Prepared:
 
 def _starts_with_embedding(recipe: Recipe) -> bool:
     layers = recipe.model.options.get("layers")
-    first = layers[0] if isinstance(layers, list) and layers else None
+    first = layers[0] if isinstance(layers, list | tuple) and layers else None
     return isinstance(first, Mapping) and "embedding" in first
 
 
