@@ -237,6 +237,20 @@ def test_every_form_of_arrays_gets_the_same_answers(plane, samples):
     assert plane.post("/predict/signals", json={"x": signals[:1].tolist()}).json() == {"prediction": expected[:1]}
 
 
+@pytest.mark.parametrize("name", ["digits", "signals", "income"])
+def test_networks_answer_each_row_alike_alone_and_in_batches_of_any_size(plane, samples, name):
+    rows: list[Any]
+    if name == "income":
+        rows = [{"age": person["age"], "city": person["city"][:4]} for person in samples.people]
+    else:
+        rows = getattr(samples, name)[:100].tolist()
+    whole = predictions(plane, f"/predict/{name}", json={"instances": rows})
+    for size in (1, 2, 3, 7, 8, 31, 64):
+        for start in (0, 5, len(rows) - size):
+            part = predictions(plane, f"/predict/{name}", json={"instances": rows[start : start + size]})
+            assert part == whole[start : start + size], (size, start)
+
+
 def test_headers_name_the_request_and_the_version(plane, people):
     row = {name: people[0][name] for name in FEATURES}
     answer = plane.post("/predict/people", json={"instances": [row]}, headers={"x-request-id": "my.own-id_1"})

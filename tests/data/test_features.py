@@ -183,9 +183,14 @@ def test_huge_and_tiny_numbers_stay_finite_and_keep_their_order(scale, transform
         np.testing.assert_allclose(served[1:4], reference.features(x=[1.0, 1.3, 1.7])[:, 0], rtol=1e-5)
 
 
-def test_a_column_without_a_known_number_is_nothing():
-    fitted = Fitted({"x": (number(), [None, None]), "z": (number("z"), [1.0, 2.0])})
-    assert np.isfinite(fitted.features(x=[5.0, None], z=[1.0, 2.0])).all()
+@pytest.mark.parametrize("trees", [False, True])
+def test_a_column_without_a_value_or_with_one_category_alone_is_left_out(trees):
+    nothing = {"x": (number(), [None, None]), "c": (word(), ["a", "a"]), "t": (Column(name="t", kind="datetime"), [None, None])}
+    fitted = Fitted({**nothing, "z": (number("z"), [1.0, 2.0])}, trees=trees)
+    assert [spec.name for spec in fitted.fitted.inputs] == ["z"] and fitted.fitted.spec.names == ("z",)
+    assert [notice.split("'")[1] for notice in fitted.fitted.notices] == ["x", "c", "t"]
+    with pytest.raises(InvalidData, match="no feature is left"):
+        Fitted(nothing, trees=trees)
 
 
 def test_each_number_goes_to_its_own_transform():
@@ -218,9 +223,9 @@ def test_the_most_frequent_words_have_codes_of_their_own():
 
 
 def test_embedded_words_have_codes_and_an_unseen_one_never_an_untrained_code():
-    frequent = Fitted({"c": (word(), ["b"] * 20 + ["a"] * 10), "d": (word("d"), ["x"] * 30)}, categories="embedding")
-    assert frequent.fitted.spec.cardinalities == (2, 1)
-    assert frequent.run(c=["b", "a", "new"], d=["x", "y", ""])[CODES].tolist() == [[0, 0], [1, 0], [0, 0]]
+    frequent = Fitted({"c": (word(), ["b"] * 20 + ["a"] * 10), "d": (word("d"), ["x", "", "x"] * 10)}, categories="embedding")
+    assert frequent.fitted.spec.cardinalities == (2, 2)
+    assert frequent.run(c=["b", "a", "new"], d=["x", "y", ""])[CODES].tolist() == [[0, 0], [1, 0], [0, 1]]
     rare = Fitted({"c": (word(), ["b"] * 60 + ["a"] * 30 + ["r"])}, categories="embedding")
     assert rare.fitted.spec.cardinalities == (3,)
     assert rare.run(c=["b", "a", "r", "new"])[CODES].tolist() == [[1], [2], [0], [0]]

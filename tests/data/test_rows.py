@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -216,6 +216,7 @@ def test_a_cell_that_does_not_fit_says_what_is_allowed(place):
         read(column, value)
 
 
+@settings(max_examples=30)
 @given(
     st.recursive(
         st.none() | FINITE | st.text() | st.binary(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)

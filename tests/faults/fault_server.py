@@ -202,7 +202,9 @@ class FaultServer:
         """The process id of the job's runner, once it has one (another one than `not_pid`)."""
 
         def look() -> int | None:
-            pid = self.job(job_id)["pid"]
+            job = self.job(job_id)
+            pid = job["pid"]
+            assert job["state"] not in ENDED, (job["state"], job["error"])
             return pid if pid is not None and pid != not_pid else None
 
         return until("the job has a runner", look)

@@ -8,7 +8,11 @@ from datetime import UTC, datetime
 from fault_server import FaultServer, is_group, stopped, until
 from flows_under_fault import LONG_MLP, UsedHomes, start_training
 
-STOPPED_WITHIN_S = 6.0
+from modeltap.jobs.supervisor import KILL_AFTER_S
+
+PROMISED_S = 6.0
+SLACK_S = 4.0
+"""Of a busy machine."""
 
 
 def test_a_training_that_is_paused_and_then_cancelled_goes_on_from_its_checkpoint_each_time(
@@ -27,11 +31,12 @@ def test_a_training_that_is_paused_and_then_cancelled_goes_on_from_its_checkpoin
     server.ask("POST", f"/api/jobs/{job_id}/resume")
     second = server.wait_runner(job_id, not_pid=first)
     until("the training has gone on", lambda: server.checkpoint_stamp(job_id) != saved, pause_s=0.005)
+    assert KILL_AFTER_S < PROMISED_S
     with stopped(second, server.home):  # as deaf to SIGTERM as one that is deep in a library
         asked_at = datetime.now(UTC)
         server.ask("POST", f"/api/jobs/{job_id}/cancel")
         job = server.wait_job(job_id, "cancelled")
-    assert (datetime.fromisoformat(job["ended_at"]) - asked_at).total_seconds() < STOPPED_WITHIN_S
+    assert (datetime.fromisoformat(job["ended_at"]) - asked_at).total_seconds() < PROMISED_S + SLACK_S
     until("the runner's processes are gone", lambda: not is_group(second))
 
     server.ask("POST", f"/api/jobs/{job_id}/resume")

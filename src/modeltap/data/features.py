@@ -44,12 +44,18 @@ def fit_features(schema: Schema, batch: Batch, target_N: Array, settings: FitSet
     batch: typed values by feature column, as `rows` gives them. target_N: class codes or numbers, used to put the
     categories of a tree in order. Raises InvalidData if no feature is left, InvalidRecipe for a transform that does not fit.
     """
-    columns = _used_columns(schema, settings.transforms.columns)
+    wanted = _used_columns(schema, settings.transforms.columns)
+    columns = [column for column in wanted if not _says_nothing(column, batch[column.name])]
     if not columns:
         raise InvalidData(
-            "no feature is left: every column is the target, an id, a free text, ignored or dropped;"
-            " say what a column is with data.columns in the recipe, such as {zip: category} or {age: feature}"
+            "no feature is left: every column is the target, an id, a free text, ignored, dropped or the same in every training"
+            " row; say what a column is with data.columns in the recipe, such as {zip: category} or {age: feature}"
         )
+    notices = tuple(
+        f"column '{column.name}' says nothing in the training rows and is not used"
+        for column in wanted
+        if column not in columns
+    )
     _check_names(columns)
     writer = GraphWriter("features")
     blocks = [c for c in columns if c.kind in ("image", "array")]
@@ -59,8 +65,10 @@ def fit_features(schema: Schema, batch: Batch, target_N: Array, settings: FitSet
                 f"'{blocks[0].name}' is a whole {blocks[0].kind} and cannot be mixed with other columns;"
                 " give the others the role 'ignored'"
             )
-        return _fit_block(writer, blocks[0], np.asarray(batch[blocks[0].name]), settings)
-    return _fit_table(writer, columns, batch, target_N, settings)
+        fitted = _fit_block(writer, blocks[0], np.asarray(batch[blocks[0].name]), settings)
+    else:
+        fitted = _fit_table(writer, columns, batch, target_N, settings)
+    return msgspec.structs.replace(fitted, notices=(*notices, *fitted.notices))
 
 
 def _fit_table(
@@ -184,6 +192,16 @@ def _used_columns(schema: Schema, own: Mapping[str, str]) -> list[Column]:
         if name not in known:
             raise InvalidRecipe(f"data.transforms.columns names '{name}', which is no feature{nearest(name, known)}")
     return [c for c in features if own.get(c.name) != "drop" and c.kind != "text"]
+
+
+def _says_nothing(column: Column, values: Array) -> bool:
+    """Whether training has no value at all, or one category alone: a weight could not tell it from the bias, and would be noise
+    where serving has another."""
+    if column.kind in ("image", "array"):
+        return False
+    if column.kind == "category":
+        return bool((values == values[0]).all())
+    return bool(np.isnan(np.asarray(values, dtype=np.float64)).all())
 
 
 def _by_transform(columns: list[Column], settings: FitSettings, kind: str) -> list[tuple[str, Column]]:

@@ -61,7 +61,7 @@ def split_csv(text: str, columns: CsvColumns, is_row: IsRow) -> CsvRecords:
         raise InvalidValue(f"line {begin} of the CSV cannot be read: {problem}") from None
     if not records:
         raise InvalidValue("the CSV body is empty; send at least one line")
-    header = find_header(records, columns)
+    header = find_header(records, columns, is_row)
     if header is None:
         return CsvRecords(None, records, lines)
     for record, line in zip(records[1:], lines[1:], strict=True):
@@ -70,11 +70,11 @@ def split_csv(text: str, columns: CsvColumns, is_row: IsRow) -> CsvRecords:
     return CsvRecords(header, records[1:], lines[1:])
 
 
-def find_header(records: Sequence[Sequence[str]], columns: CsvColumns) -> tuple[str, ...] | None:
+def find_header(records: Sequence[Sequence[str]], columns: CsvColumns, is_row: IsRow) -> tuple[str, ...] | None:
     """The names in the first record, as the dataset's file had them read; None if it is a row.
 
-    It is a header if it names every feature, or if half of its cells are names of columns (in whatever case): then a column
-    is unknown or missing, and whoever reads the rows says which.
+    It is a header if it names every feature. It is one, too, if most of its cells are names of columns (in whatever case), or
+    half of them and it cannot be a row: then a column is unknown or missing, and whoever reads the rows says which.
     """
     if len(records[0]) > len(columns.known) + SPARE_NAMES:
         return None
@@ -85,9 +85,10 @@ def find_header(records: Sequence[Sequence[str]], columns: CsvColumns) -> tuple[
         return names
     folded = {name.casefold() for name in columns.known}
     hits = sum(name.casefold() in folded for name in names)
-    if len(records) > 1 and hits and (set(names) <= columns.known or 2 * hits >= len(names)):
-        return names
-    return None
+    if len(records) == 1 or not hits or (2 * hits < len(names) and not set(names) <= columns.known):
+        return None
+    plain_names = hits >= 2 and 2 * hits > len(names)
+    return names if plain_names or not is_row(records[0]) else None
 
 
 def _delimiter(text: str, columns: CsvColumns, is_row: IsRow) -> str:
@@ -96,7 +97,7 @@ def _delimiter(text: str, columns: CsvColumns, is_row: IsRow) -> str:
     ordered = (*others, first) if columns.decimal_comma else DELIMITERS
     samples = {delimiter: _sample(text, delimiter) for delimiter in ordered}
     for delimiter, records in samples.items():
-        if records and len(records[0]) > 1 and find_header(records, columns) is not None:
+        if records and len(records[0]) > 1 and find_header(records, columns, is_row) is not None:
             return delimiter
     width = {delimiter: len(records[0]) if records else 0 for delimiter, records in samples.items()}
     fitting = [d for d in ordered if samples[d] and all(len(record) in columns.widths for record in samples[d])]

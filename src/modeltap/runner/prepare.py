@@ -25,6 +25,8 @@ from modeltap.domain.signature import Array, Batch
 from modeltap.domain.task import Task
 from modeltap.errors import InvalidData, InvalidRecipe, InvalidValue, nearest
 
+LARGEST_TARGET = 1e37
+
 TRAINED_PARTS: tuple[Part, ...] = ("train", "val", "test")
 
 
@@ -147,7 +149,7 @@ def read_column(dataset: StoredDataset, part: Part, stored_name: str, column: Co
 
 
 def find_labels(target_N: Array, target: Column) -> tuple[str, ...]:
-    """The classes in training, in the order of their numbers if all are whole numbers, else of their letters.
+    """The classes in training, in the order of their numbers if all are numbers, else of their letters.
 
     Raises InvalidData if there is only one, or nearly every row has its own.
     """
@@ -161,15 +163,22 @@ def find_labels(target_N: Array, target: Column) -> tuple[str, ...]:
             " number use a regression task"
         )
     try:
-        return tuple(sorted(labels, key=int))
+        numbers = {label: float(label) for label in labels}
     except ValueError:
         return tuple(labels)
+    return tuple(sorted(labels, key=numbers.__getitem__)) if np.isfinite(list(numbers.values())).all() else tuple(labels)
 
 
 def encode_target(target_N: Array, labels: Sequence[str]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Class codes (int64) and which rows have a known class; without labels the numbers themselves."""
     if not labels:
-        return target_N.astype(np.float64), np.ones(len(target_N), dtype=bool)
+        numbers = target_N.astype(np.float64)
+        farthest = float(np.max(np.abs(numbers[~np.isnan(numbers)]), initial=0.0))
+        if farthest > LARGEST_TARGET:
+            raise InvalidData(
+                f"the target holds {farthest:g}; at most {LARGEST_TARGET:g} can be predicted in 32 bits, rescale it"
+            )
+        return numbers, np.ones(len(target_N), dtype=bool)
     place = {label: code for code, label in enumerate(labels)}
     codes = np.array([place.get(text, -1) for text in target_N.tolist()], dtype=np.int64)
     return codes, codes >= 0
