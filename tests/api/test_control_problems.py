@@ -154,7 +154,7 @@ def test_deploying_the_same_again_changes_nothing(server):
 
 
 def test_a_version_that_is_damaged_on_the_disk_is_not_deployed_and_the_rest_serves_on(server):
-    digest = server.ask("GET", "/api/models/income")["digest"]
+    digest = server.ask("GET", "/api/models/income@1")["digest"]
     members = server.artifacts.tree(digest)
     for name, status, told in (("model.onnx", 500, "cannot load the graph"), ("golden.json", 500, "cannot be read")):
         path = server.artifacts.path(members[name])

@@ -20,6 +20,8 @@ router = APIRouter(tags=["jobs"])
 POLL_S = 0.1
 KEEP_ALIVE_S = 15.0
 REPORT = "report.html"
+MAX_OFFSET = 2**53
+Offset = Annotated[int, Query(ge=0, le=MAX_OFFSET)]
 
 
 class TrainRequest(BaseModel):
@@ -95,7 +97,7 @@ def change_job(job_id: str, action: Literal["pause", "resume", "cancel"], servic
 
 
 @router.get("/jobs/{job_id}/log")
-def read_log(job_id: str, services: Use, offset: Annotated[int, Query(ge=0)] = 0) -> dict[str, Any]:
+def read_log(job_id: str, services: Use, offset: Offset = 0) -> dict[str, Any]:
     """What the job wrote from byte `offset` on, and the offset to go on from."""
     text, following = services.journal(job_id).read_log(offset)
     return {"text": text, "offset": following}
@@ -117,7 +119,7 @@ def read_report(job_id: str, services: Use) -> Response:
 async def follow_job(
     job_id: str,
     services: Use,
-    offset: Annotated[int, Query(ge=0)] = 0,
+    offset: Offset = 0,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> StreamingResponse:
     """Server-sent events until the job has ended or is paused: `progress`, `log` and `state`. An event's id is where to go
@@ -168,7 +170,9 @@ def _event(name: str, position: str, data: bytes) -> bytes:
 def _parse_position(last_event_id: str | None) -> tuple[int, int] | None:
     """(offset in the events, offset in the log) of an id that we gave."""
     events, _, log = (last_event_id or "").partition("-")
-    return (int(events), int(log)) if events.isdigit() and log.isdigit() else None
+    if not (events.isascii() and log.isascii() and events.isdigit() and log.isdigit() and len(events) + len(log) <= 32):
+        return None
+    return min(int(events), MAX_OFFSET), min(int(log), MAX_OFFSET)
 
 
 def job_facts(job: Job) -> dict[str, Any]:

@@ -18,7 +18,7 @@ CHUNK_BYTES = 1 << 20
 
 class AliasRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
-    version: int = Field(ge=1)
+    version: int = Field(ge=1, le=999_999_999)
 
 
 @router.get("/models")
