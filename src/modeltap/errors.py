@@ -66,11 +66,10 @@ class TooLarge(InvalidInput):
     code = "too_large"
     title = "The body is too large"
 
-    def __init__(self, *, given_bytes: int | None, limit_bytes: int) -> None:
+    def __init__(self, *, given_bytes: int | None, limit_bytes: int, setting: str = "MODELTAP_MAX_BODY_BYTES") -> None:
         given = "the body" if given_bytes is None else f"a body of {given_bytes:,} bytes"
         super().__init__(
-            f"{given} is over the limit of {limit_bytes:,} bytes; send fewer rows at a time,"
-            " or raise MODELTAP_MAX_BODY_BYTES on the server"
+            f"{given} is over the limit of {limit_bytes:,} bytes; send fewer rows at a time, or raise {setting} on the server"
         )
 
 

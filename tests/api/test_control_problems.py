@@ -47,6 +47,7 @@ def yaml_bomb() -> str:
 
 
 NAN_JOB = b'{"kind":"train","dataset":"people","task":"tabular-classification","set":{"optimizer.lr":NaN}}'
+HALF_PAIR = b'{"name": "\\ud800", "model": "people"}'
 DENS = {"model": {"architecture": "sequential", "layers": ["dens"]}}
 REQUESTS: dict[str, tuple[int, Ask, list[str]]] = {
     "a job without a body": (400, ask("POST", "/api/jobs"), ["body"]),
@@ -67,7 +68,12 @@ REQUESTS: dict[str, tuple[int, Ask, list[str]]] = {
     "an unknown layer": (422, train(recipe=DENS), ["model.layers[0]", "did you mean 'dense'"]),
     "a setting of another type": (422, train(set={"epochs": "many"}), ["epochs: needs a whole number", "'many'"]),
     "a model's name with a slash": (400, train(name="a/b"), ["'a/b' cannot name a model"]),
-    "NaN in a recipe": (422, ask("POST", "/api/jobs", content=NAN_JOB, headers=JSON), ["optimizer.lr is nan", "finite"]),
+    "NaN in JSON": (400, ask("POST", "/api/jobs", content=NAN_JOB, headers=JSON), ["NaN and Infinity are not JSON"]),
+    "no number in a recipe": (422, train(recipe="optimizer: {lr: .nan}"), ["optimizer.lr is nan; a finite number is needed"]),
+    "half of a surrogate pair": (400, ask("POST", "/api/deployments", content=HALF_PAIR, headers=JSON), ["not JSON"]),
+    "half of a surrogate pair in YAML": (422, train(recipe='data: {target: "\\ud800"}'), ["half of a surrogate pair"]),
+    "an offset beyond any file": (400, ask("GET", f"/api/jobs/x/log?offset={10**30}"), ["offset: "]),
+    "a version beyond any": (400, ask("PUT", "/api/models/people/aliases/a", json={"version": 10**30}), ["version: "]),
     "a YAML bomb": (422, train(recipe=yaml_bomb()), ["too large"]),
     "an unknown version to evaluate": (404, evaluate(model="people@9"), ["'9'", "known: 1"]),
     "an unknown part": (422, evaluate(part="tst"), ["'tst'"]),
@@ -143,6 +149,14 @@ def test_a_file_that_cannot_be_read_says_why_and_nothing_is_stored(server, what)
     filename, content, told = UPLOADS[what]
     problem_of(server, 422, "POST", f"/api/datasets?name=broken&filename={filename}", told, content=content)
     assert server.client.get("/api/datasets/broken").status_code == 404
+
+
+@pytest.mark.parametrize("given", ["9" * 30 + "-" + "9" * 30, "9" * 12 + "-" + "9" * 12, "-1--1", "a-b", "\u00b2-\u00b2"])
+def test_events_go_on_from_a_position_that_we_gave_and_from_the_start_after_any_other(server, given):
+    job = server.ask("POST", "/api/jobs", json={"kind": "evaluate", "model": "people", "dataset": "people"})["id"]
+    server.wait_job(job)
+    events = server.client.get(f"/api/jobs/{job}/events", headers={"last-event-id": given.encode()})
+    assert events.status_code == 200 and events.text.rstrip().rpartition("event: ")[2].startswith("state")
 
 
 def test_deploying_the_same_again_changes_nothing(server):

@@ -161,6 +161,8 @@ WRONG: dict[str, tuple[str, str]] = {
     "a mapping in itself": ("&a\nmodel: *a\n", "the recipe is too large"),
     "deep nesting": ("a: " + "[" * 5000 + "]" * 5000, "nested too deeply"),
     "a megabyte": ("# " + "x" * 1_000_001, "1,000,003 characters; at most 1,000,000"),
+    "half of a pair": ('data: {target: "\\ud800"}', "half of a surrogate pair"),
+    "half of a pair in a key": ('data: {columns: {"\\udfff": id}}', "half of a surrogate pair"),
     "a control character": ("epochs: \x00", "not YAML: unacceptable character"),
 }
 

@@ -46,8 +46,11 @@ async def read_body(scope: Scope, receive: Receive, *, limit_bytes: int) -> byte
 
 
 async def limited(scope: Scope, receive: Receive, *, limit_bytes: int) -> Receive:
-    """A `receive` that gives the body, which is read here, and after it what the connection says. Raises as `read_body`."""
+    """A `receive` that gives the body, which is read here, and after it what the connection says. Raises as `read_body`, and
+    as `parse_json` for a body that says it is JSON: what reads it later would let NaN and half a surrogate pair pass."""
     body: bytes | None = await read_body(scope, receive, limit_bytes=limit_bytes)
+    if body and media_type(scope) == "application/json":
+        parse_json(body)
 
     async def again() -> Message:
         nonlocal body

@@ -20,6 +20,7 @@ from modeltap.storage.disk import storage_failed
 
 router = APIRouter(tags=["datasets"])
 POLL_S = 0.05
+UPLOAD_SETTING = "MODELTAP_MAX_UPLOAD_BYTES"
 LONGEST_SIDE = 4096
 MAX_WAIT_S = 600.0
 
@@ -89,13 +90,13 @@ async def _spool(request: Request, upload: Path, limit_bytes: int) -> None:
     size = 0
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit_bytes:
-        raise TooLarge(given_bytes=int(declared), limit_bytes=limit_bytes)
+        raise TooLarge(given_bytes=int(declared), limit_bytes=limit_bytes, setting=UPLOAD_SETTING)
     try:
         with upload.open("wb") as target:
             async for chunk in request.stream():
                 size += len(chunk)
                 if size > limit_bytes:
-                    raise TooLarge(given_bytes=None, limit_bytes=limit_bytes)
+                    raise TooLarge(given_bytes=None, limit_bytes=limit_bytes, setting=UPLOAD_SETTING)
                 await asyncio.to_thread(target.write, chunk)
     except OSError as problem:
         raise storage_failed("keeping the upload", problem) from None

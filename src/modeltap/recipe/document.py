@@ -84,8 +84,8 @@ def expand(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_values(document: Any) -> None:
-    """Raises InvalidRecipe for a number that is not finite, and for more or deeper values than any recipe has: YAML's aliases
-    can make billions of few bytes."""
+    """Raises InvalidRecipe for a number that is not finite, a text that is none, and for more or deeper values than any recipe
+    has: YAML's aliases can make billions of few bytes."""
     left = MAX_VALUES
 
     def walk(value: Any, where: str, depth: int) -> None:
@@ -93,16 +93,26 @@ def check_values(document: Any) -> None:
         left -= 1
         if left < 0 or depth > MAX_DEPTH:
             raise InvalidRecipe(f"the recipe is too large: at most {MAX_VALUES:,} values, nested {MAX_DEPTH} deep")
+        if isinstance(value, str):
+            _check_text(value)
         if isinstance(value, float) and not math.isfinite(value):
             raise InvalidRecipe(f"{where} is {value}; a finite number is needed", fields=[(where, "not finite")])
         if isinstance(value, Mapping):
             for key, inner in value.items():
+                _check_text(str(key))
                 walk(inner, f"{where}.{key}" if where else str(key), depth + 1)
         elif isinstance(value, list | tuple):
             for place, inner in enumerate(value):
                 walk(inner, f"{where}[{place}]", depth + 1)
 
     walk(document, "", 0)
+
+
+def _check_text(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidRecipe(f"{text[:80]!a} holds half of a surrogate pair, which is no text") from None
 
 
 def _load(text: str) -> Any:
