@@ -13,13 +13,12 @@ from fastapi.responses import HTMLResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from modeltap.api.services import Services, Use
-from modeltap.domain.job import ENDED, Job, JobState
+from modeltap.domain.job import ENDED, REPORT_FILE, Job, JobState
 from modeltap.errors import NotFound
 
 router = APIRouter(tags=["jobs"])
 POLL_S = 0.1
 KEEP_ALIVE_S = 15.0
-REPORT = "report.html"
 MAX_OFFSET = 2**40
 """No job writes as much, and no file system refuses to look there."""
 Offset = Annotated[int, Query(ge=0, le=MAX_OFFSET)]
@@ -110,7 +109,7 @@ def read_report(job_id: str, services: Use) -> Response:
     job = services.jobs.get(job_id)
     if job.kind == "train" and job.result is not None:
         return HTMLResponse(services.models.report(job.result["version"]))
-    path = services.journal(job_id).folder / REPORT
+    path = services.journal(job_id).folder / REPORT_FILE
     if not path.exists():
         raise NotFound(f"{job_id} has no report (it is {job.state})")
     return HTMLResponse(path.read_bytes())

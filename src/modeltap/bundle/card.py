@@ -6,18 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from modeltap.domain.model import Manifest
-
-SHOWN = (
-    "accuracy",
-    "balanced_accuracy",
-    "f1_macro",
-    "roc_auc",
-    "log_loss",
-    "calibration_error",
-    "rmse",
-    "mae",
-    "r2",
-)
+from modeltap.domain.task import MAIN_METRICS
 
 
 def write_card(
@@ -65,7 +54,7 @@ def write_card(
 def _metrics_table(metrics: Mapping[str, Any]) -> list[str]:
     lines = ["| part | metric | value | 95 % interval |", "|---|---|---|---|"]
     for part, values in metrics.items():
-        for name in SHOWN:
+        for name in MAIN_METRICS:
             if values.get(name) is None:
                 continue
             interval = values.get(f"{name}_interval")

@@ -6,20 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from modeltap.cli.output import Output
+from modeltap.domain.task import MAIN_METRICS
 
 INTERVAL = "_interval"
-MAIN = (
-    "accuracy",
-    "balanced_accuracy",
-    "f1_macro",
-    "roc_auc",
-    "log_loss",
-    "calibration_error",
-    "rmse",
-    "mae",
-    "r2",
-)
-"""Shown in short tables, in this order; the rest is in the report and in --json."""
 
 
 def show_metrics(out: Output, part: str, metrics: Mapping[str, Any]) -> None:
@@ -38,7 +27,7 @@ def show_comparison(out: Output, refs: Sequence[str], metrics: Mapping[str, Mapp
 def names_of(metrics: Mapping[str, Any]) -> list[str]:
     """The main metrics that are there; all of them where none is."""
     plain = [name for name in metrics if not name.endswith(INTERVAL)]
-    return [name for name in MAIN if name in metrics] or plain
+    return [name for name in MAIN_METRICS if name in metrics] or plain
 
 
 def score(value: Any) -> str:

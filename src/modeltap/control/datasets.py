@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from modeltap.domain.dataset import Dataset
-from modeltap.domain.job import Job
+from modeltap.domain.job import Job, JobKind
 from modeltap.domain.names import parse_name, parse_ref
 from modeltap.errors import InvalidInput, NotFound
 from modeltap.faults import crash_point
@@ -21,6 +21,7 @@ from modeltap.storage.gc import may_run
 from modeltap.storage.jobs import JobRepository
 
 UPLOADS = "uploads"
+IMPORTS: tuple[JobKind, ...] = ("import",)
 
 
 class ImportOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -95,7 +96,7 @@ class Datasets:
 
     def sweep_uploads(self) -> None:
         """Remove uploads that no job may read any more, or whose server ended before it had made the job."""
-        imports = (job for job in self._jobs.list(limit=None) if job.kind == "import")
+        imports = self._jobs.list(kinds=IMPORTS, limit=None)
         named = {job.spec.get("upload") for job in imports if may_run(job, datetime.now(UTC))}
         if self._uploads.is_dir():
             for path in self._uploads.iterdir():

@@ -37,6 +37,8 @@ TRANSITIONS: dict[tuple[JobState, JobEvent], JobState] = {
 }
 
 ENDED: frozenset[JobState] = frozenset({"succeeded", "failed", "cancelled"})
+REPORT_FILE = "report.html"
+"""In a job's folder: what an evaluation shows a person."""
 MAX_ATTEMPTS = 5
 """Runners in a row that died without a word, and without a checkpoint beyond the one they began with, before the job is failed
 instead of queued again."""

@@ -15,6 +15,19 @@ from modeltap.domain.signature import Batch
 LABEL = "label"
 """Name of the output that holds a classifier's label, beside the one with its probabilities."""
 
+MAIN_METRICS = (
+    "accuracy",
+    "balanced_accuracy",
+    "f1_macro",
+    "roc_auc",
+    "log_loss",
+    "calibration_error",
+    "rmse",
+    "mae",
+    "r2",
+)
+"""Shown in short tables, in this order; the rest is in the report and in --json."""
+
 DecodeAnswers = Callable[[Batch, str, Sequence[str]], list[Any]]
 """(outputs, name of the answer's output, labels) → one JSON-ready answer a row."""
 

@@ -13,6 +13,7 @@ from modeltap.bundle.files import RECIPE, Bundle, open_bundle
 from modeltap.control.trainings import EvaluateSpec
 from modeltap.data.store import StoredDataset, open_dataset
 from modeltap.domain.dataset import Column, Dataset, Part
+from modeltap.domain.job import REPORT_FILE
 from modeltap.domain.model import Manifest, ModelVersion
 from modeltap.domain.progress import Progress
 from modeltap.domain.recipe import Recipe
@@ -20,7 +21,7 @@ from modeltap.domain.signature import Array
 from modeltap.engines.select import open_engine
 from modeltap.errors import InvalidData, nearest
 from modeltap.evaluation.report import render_report
-from modeltap.evaluation.result import flat_metrics
+from modeltap.evaluation.result import Evaluation, flat_metrics
 from modeltap.recipe.document import load_document
 from modeltap.recipe.parse import parse_recipe
 from modeltap.runner.judge import judge, slice_columns
@@ -30,8 +31,6 @@ from modeltap.storage.datasets import DatasetRepository
 from modeltap.storage.disk import disk_failures
 from modeltap.storage.models import ModelRepository
 from modeltap.tasks.catalogue import find_task
-
-REPORT = "report.html"
 
 
 def evaluate(step: Step) -> dict[str, Any]:
@@ -55,7 +54,7 @@ def evaluate(step: Step) -> dict[str, Any]:
     by = [_slice_column(bundle.manifest, name) for name in spec.slices] or slice_columns(bundle.manifest.schema)
     engine = open_engine(bundle)
     evaluation = judge(engine.run, rows, bundle.manifest.signature, bundle.manifest.labels, slices=by)
-    _write_report(step, version, bundle, dataset, msgspec.to_builtins(evaluation), evaluation)
+    _write_report(step, version, bundle, dataset, evaluation)
     step.report(Progress(phase="done", fraction=1.0, message=version.id))
     return {
         "job": step.job.id,
@@ -156,15 +155,13 @@ def _slice_column(manifest: Manifest, name: str) -> Column:
     return column
 
 
-def _write_report(
-    step: Step, version: ModelVersion, bundle: Bundle, dataset: Dataset, facts: dict[str, Any], evaluation: Any
-) -> None:
+def _write_report(step: Step, version: ModelVersion, bundle: Bundle, dataset: Dataset, evaluation: Evaluation) -> None:
     page = render_report(
         title=f"{version.id} on {dataset.id}",
         evaluation=evaluation,
         history=[],
         recipe_yaml="",
-        facts={"model": version.id, "task": bundle.manifest.task, "dataset": dataset.id, "rows": f"{facts['num_rows']:,}"},
+        facts={"model": version.id, "task": bundle.manifest.task, "dataset": dataset.id, "rows": f"{evaluation.num_rows:,}"},
     )
     with disk_failures("writing the report"):
-        (step.workdir / REPORT).write_text(page, encoding="utf-8")
+        (step.workdir / REPORT_FILE).write_text(page, encoding="utf-8")

@@ -94,7 +94,9 @@ def prepare(dataset: StoredDataset, recipe: Recipe, task: Task) -> Prepared:
 
 def recipe_schema(dataset: StoredDataset, recipe: Recipe, task: Task) -> Schema:
     """The dataset's schema as the recipe wants it: kinds and roles, normalisation, and the target as the task reads it."""
-    schema = override_columns(dataset.schema, dataset.as_source(), recipe.data.columns)
+    schema = dataset.schema
+    if recipe.data.columns:  # all cells are read for it
+        schema = override_columns(schema, dataset.as_source(), recipe.data.columns)
     known = [c.name for c in schema.columns]
     if recipe.data.target is not None:
         if schema.column(recipe.data.target) is None:
