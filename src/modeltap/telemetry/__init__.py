@@ -1,1 +1,1 @@
-"""What the server says of itself: structured logs, without payloads."""
+"""What the server says of itself: structured logs, metrics and traces, without payloads."""
