@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from modeltap.domain.dataset import Dataset, Schema
+from modeltap.domain.tenant import DEFAULT_TENANT
 from modeltap.errors import Conflict, DatabaseTooNew, InvalidInput, ModeltapError, StorageFailed
 from modeltap.storage.artifacts import ArtifactStore
 from modeltap.storage.backup import restore_backup, write_backup
@@ -26,9 +27,10 @@ Members = list[tuple[tarfile.TarInfo, bytes]]
 @pytest.fixture
 def dataset(database: Database, artifacts: ArtifactStore, home: Path, schema: Schema, now: datetime) -> Dataset:
     (home / "admin.key").write_text("mt-secret")
+    (home / "pepper.key").write_text("pepper")
     (home / "jobs" / "job-a").mkdir(parents=True)
     digest = artifacts.put_tree({"rows.parquet": b"rows" * 1000, "schema.json": b"{}"})
-    return DatasetRepository(database).add("iris", digest, schema, {"rows": 150}, {"x": 1}, now)[0]
+    return DatasetRepository(database, DEFAULT_TENANT).add("iris", digest, schema, {"rows": 150}, {"x": 1}, now)[0]
 
 
 @pytest.fixture
@@ -60,19 +62,20 @@ def test_a_restored_home_is_the_one_that_was_backed_up(
     restored = tmp_path / "restored"
     restore_backup(io.BytesIO(archive), restored)
     database = open_database(restored)
-    assert DatasetRepository(database).list() == (dataset,)
+    assert DatasetRepository(database, DEFAULT_TENANT).list() == (dataset,)
     database.close()
     store = ArtifactStore(restored / "artifacts")
     assert list(store.iter_digests()) == list(artifacts.iter_digests())
     store.verify(dataset.digest)
     assert (restored / "admin.key").read_text() == "mt-secret"
-    assert {p.name for p in restored.iterdir()} == {"admin.key", "artifacts", "modeltap.db"}
+    assert (restored / "pepper.key").read_text() == "pepper"
+    assert {p.name for p in restored.iterdir()} == {"admin.key", "pepper.key", "artifacts", "modeltap.db"}
     assert not any(p.name.startswith(".") for p in home.iterdir())
 
 
 def test_secrets_stay_readable_by_their_owner_alone(archive: bytes, tmp_path: Path) -> None:
     restore_backup(io.BytesIO(archive), tmp_path / "restored")
-    for path in ("", "admin.key", "modeltap.db"):
+    for path in ("", "admin.key", "pepper.key", "modeltap.db"):
         assert (tmp_path / "restored" / path).stat().st_mode & 0o077 == 0
 
 
@@ -172,7 +175,7 @@ def test_a_damaged_artifact_is_not_backed_up_in_silence(database: Database, arti
 
 def test_a_copy_is_consistent_while_a_transaction_is_open(database: Database, tmp_path: Path) -> None:
     with database.writing() as connection:
-        connection.exec_driver_sql("INSERT INTO datasets VALUES ('half', 1)")
+        connection.exec_driver_sql("INSERT INTO datasets VALUES ('default', 'half', 1)")
         database.copy_to(tmp_path / "copy.db")
     copy = sqlite3.connect(tmp_path / "copy.db")
     assert copy.execute("SELECT * FROM datasets").fetchall() == []

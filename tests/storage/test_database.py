@@ -13,12 +13,13 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
+from modeltap.domain.tenant import DEFAULT_TENANT
 from modeltap.errors import DatabaseTooNew, StorageFailed, Unavailable
 from modeltap.storage import database as database_module
 from modeltap.storage.database import HEAD, REVISIONS, Database, make_engine
 from modeltap.storage.datasets import DatasetRepository
 from modeltap.storage.opening import alembic_config, open_database, upgrade
-from modeltap.storage.tables import metadata
+from modeltap.storage.usage_tables import metadata
 
 
 def make_old_database(home: Path) -> None:
@@ -75,7 +76,7 @@ def test_an_older_database_keeps_its_rows_and_leaves_a_backup(tmp_path: Path) ->
     make_old_database(tmp_path / "home")
     database = open_database(tmp_path / "home")
     assert database.revision() == HEAD
-    assert DatasetRepository(database).get("iris@1").num_rows == {"rows": 150}
+    assert DatasetRepository(database, DEFAULT_TENANT).get("iris@1").num_rows == {"rows": 150}
     database.close()
     (backup,) = backups_in(tmp_path / "home")
     assert backup.name.startswith("modeltap-0001-")
@@ -114,7 +115,7 @@ def test_a_database_of_a_newer_modeltap_is_refused_and_left_alone(home: Path) ->
     raw.commit()
     raw.close()
     before = (home / "modeltap.db").read_bytes()
-    with pytest.raises(DatabaseTooNew, match=r"'9999'.*'0002'.*install"):
+    with pytest.raises(DatabaseTooNew, match=rf"'9999'.*'{HEAD}'.*install"):
         open_database(home)
     assert (home / "modeltap.db").read_bytes() == before
 
@@ -155,7 +156,7 @@ def test_a_writer_that_waits_too_long_is_told_to_try_again(home: Path, monkeypat
 
 def test_an_error_rolls_everything_back(database: Database) -> None:
     with pytest.raises(KeyError), database.writing() as connection:
-        connection.execute(text("INSERT INTO datasets VALUES ('iris', 1)"))
+        connection.execute(text("INSERT INTO datasets VALUES ('default', 'iris', 1)"))
         raise KeyError
     with database.reading() as connection:
         assert connection.execute(text("SELECT * FROM datasets")).all() == []
@@ -163,8 +164,8 @@ def test_an_error_rolls_everything_back(database: Database) -> None:
 
 def test_a_full_disk_is_named_and_changes_nothing(database: Database) -> None:
     with pytest.raises(StorageFailed, match=r"full.*modeltap gc"), database.writing() as connection:
-        connection.exec_driver_sql("INSERT INTO datasets VALUES ('iris', 1)")
+        connection.exec_driver_sql("INSERT INTO datasets VALUES ('default', 'iris', 1)")
         connection.exec_driver_sql("PRAGMA max_page_count = 1")  # SQLite takes its present size
-        connection.exec_driver_sql("INSERT INTO models VALUES (?, 1)", ("x" * 1_000_000,))
+        connection.exec_driver_sql("INSERT INTO models VALUES ('default', ?, 1)", ("x" * 1_000_000,))
     with database.reading() as connection:
         assert connection.execute(text("SELECT * FROM datasets")).all() == []

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from modeltap.domain.dataset import Schema
+from modeltap.domain.tenant import DEFAULT_TENANT
 from modeltap.errors import Conflict, InvalidInput, NotFound
 from modeltap.storage.database import Database
 from modeltap.storage.datasets import DatasetRepository
@@ -25,7 +26,7 @@ MakeDigest = Callable[[int], str]
 
 @pytest.fixture
 def datasets(database: Database) -> DatasetRepository:
-    return DatasetRepository(database)
+    return DatasetRepository(database, DEFAULT_TENANT)
 
 
 def test_a_dataset_is_read_back_as_it_was_added(
@@ -103,7 +104,7 @@ def test_a_removed_number_is_not_given_again(
 def test_data_that_a_job_needs_is_not_removed(
     database: Database, datasets: DatasetRepository, schema: Schema, make_digest: MakeDigest, now: datetime, named: str
 ) -> None:
-    jobs = JobRepository(database)
+    jobs = JobRepository(database, DEFAULT_TENANT)
     datasets.add("iris", make_digest(1), schema, {"rows": 1}, {}, now)
     job = jobs.add("train", {"dataset": named}, now)
     for ref in ("iris", "iris@1"):
@@ -152,7 +153,7 @@ from modeltap.domain.dataset import Schema
 from modeltap.storage.opening import open_database
 from modeltap.storage.datasets import DatasetRepository
 database = open_database(Path({str(home)!r}))
-add = DatasetRepository(database).add
+add = DatasetRepository(database, "default").add
 print(add("iris", "a" * 64, Schema(form="table", columns=()), {{"rows": 1}}, {{}}, datetime.now(UTC))[0].id)
 """
     command = [sys.executable, "-c", script]

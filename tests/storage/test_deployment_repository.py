@@ -9,6 +9,7 @@ import pytest
 
 from modeltap.domain.deployment import Route
 from modeltap.domain.model import Manifest
+from modeltap.domain.tenant import DEFAULT_TENANT
 from modeltap.errors import Conflict, InvalidInput, NotFound
 from modeltap.storage.database import Database
 from modeltap.storage.deployments import DeploymentRepository
@@ -17,12 +18,12 @@ from modeltap.storage.models import ModelRepository
 
 @pytest.fixture
 def deployments(database: Database) -> DeploymentRepository:
-    return DeploymentRepository(database)
+    return DeploymentRepository(database, DEFAULT_TENANT)
 
 
 @pytest.fixture
 def routes(database: Database, manifest: Manifest, make_digest: Callable[[int], str], now: datetime) -> list[Route]:
-    models = ModelRepository(database)
+    models = ModelRepository(database, DEFAULT_TENANT)
     versions = [models.add("iris", make_digest(number), manifest, None, now) for number in range(3)]
     return [Route(model=v.name, version=v.version, digest=v.digest, weight=0.5) for v in versions]
 

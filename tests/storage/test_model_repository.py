@@ -15,6 +15,7 @@ import pytest
 
 from modeltap.domain.deployment import Route
 from modeltap.domain.model import Manifest, ModelVersion
+from modeltap.domain.tenant import DEFAULT_TENANT
 from modeltap.errors import Conflict, InvalidInput, NotFound
 from modeltap.storage.database import Database
 from modeltap.storage.deployments import DeploymentRepository
@@ -25,7 +26,7 @@ Add = Callable[..., ModelVersion]
 
 @pytest.fixture
 def models(database: Database) -> ModelRepository:
-    return ModelRepository(database)
+    return ModelRepository(database, DEFAULT_TENANT)
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ from modeltap.domain.model import Manifest
 from modeltap.storage.opening import open_database
 from modeltap.storage.models import ModelRepository
 manifest = msgspec.json.decode(sys.stdin.buffer.read(), type=Manifest)
-models = ModelRepository(open_database(Path({str(home)!r})))
+models = ModelRepository(open_database(Path({str(home)!r})), "default")
 print(models.add("iris", "a" * 64, manifest, "job-a", datetime.now(UTC)).id)
 """
     command, given = [sys.executable, "-c", script], msgspec.json.encode(manifest)
@@ -142,7 +143,7 @@ def test_a_removed_version_takes_its_aliases_and_its_number_with_it(models: Mode
 
 def test_a_deployed_version_is_not_removed(database: Database, models: ModelRepository, add: Add, now: datetime) -> None:
     first, second = add("iris", 1), add("iris", 2)
-    deployments = DeploymentRepository(database)
+    deployments = DeploymentRepository(database, DEFAULT_TENANT)
     deployments.put("flowers", [Route(model="iris", version=1, digest=first.digest)], now)
     for ref in ("iris@1", "iris"):
         with pytest.raises(Conflict, match=r"'flowers' routes to iris@1"):

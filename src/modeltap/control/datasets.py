@@ -11,17 +11,15 @@ from typing import Any
 import msgspec
 
 from modeltap.domain.dataset import Dataset
-from modeltap.domain.job import Job, JobKind
+from modeltap.domain.job import Job
 from modeltap.domain.names import parse_name, parse_ref
 from modeltap.errors import InvalidInput, NotFound
 from modeltap.faults import crash_point
 from modeltap.storage.artifacts import ArtifactStore
 from modeltap.storage.datasets import DatasetRepository
-from modeltap.storage.gc import may_run
 from modeltap.storage.jobs import JobRepository
 
 UPLOADS = "uploads"
-IMPORTS: tuple[JobKind, ...] = ("import",)
 
 
 class ImportOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -93,15 +91,6 @@ class Datasets:
         gone = [self._datasets.get(ref)] if selector else list(self._datasets.versions(name))
         self._datasets.remove(ref)
         return [dataset.id for dataset in gone]
-
-    def sweep_uploads(self) -> None:
-        """Remove uploads that no job may read any more, or whose server ended before it had made the job."""
-        imports = self._jobs.list(kinds=IMPORTS, limit=None)
-        named = {job.spec.get("upload") for job in imports if may_run(job, datetime.now(UTC))}
-        if self._uploads.is_dir():
-            for path in self._uploads.iterdir():
-                if path.name not in named:
-                    path.unlink(missing_ok=True)
 
     def _size_bytes(self, dataset: Dataset) -> int | None:
         try:

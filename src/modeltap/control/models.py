@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
 import msgspec
 
 from modeltap.bundle.files import RECIPE
-from modeltap.domain.model import ModelVersion
+from modeltap.domain.model import Manifest, ModelVersion
 from modeltap.domain.names import parse_alias, parse_ref
 from modeltap.errors import NotFound
 from modeltap.recipe.document import load_document
@@ -57,7 +58,8 @@ class Models:
         for version in versions:
             for name, value in version.manifest.metrics.get("test", {}).items():
                 metrics.setdefault(name, {})[version.id] = value
-            for key, value in _flat(load_document(self.recipe(version.id)), ""):
+            trained = RECIPE in self._artifacts.tree(version.digest)
+            for key, value in _flat(load_document(self.recipe(version.id)), "") if trained else ():
                 recipes.setdefault(key, {})[version.id] = value
         ids = [version.id for version in versions]
         differing = {
@@ -82,6 +84,15 @@ class Models:
         if digest is None:
             raise NotFound(f"{version.id} has no report")
         return self._artifacts.path(digest).read_bytes()
+
+    def register(self, name: str, files: Mapping[str, Path], manifest: Manifest) -> dict[str, Any]:
+        """The new candidate of that name, with these files as its bundle. Raises InvalidInput for the name, StorageFailed."""
+        digest = self._artifacts.put_tree(files)
+        return version_summary(self._models.add(name, digest, manifest, None, datetime.now(UTC)))
+
+    def manifests(self, digests: Collection[str]) -> dict[str, Manifest]:
+        """Digest → manifest, of those of these bundles that the tenant has, in one look."""
+        return self._models.manifests(digests)
 
     def export(self, ref: str) -> tuple[ModelVersion, IO[bytes]]:
         """A zip of the bundle's files, in a temporary file that is gone when closed."""

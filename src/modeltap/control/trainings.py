@@ -94,6 +94,8 @@ class Trainings:
     def start_evaluation(self, model_ref: str, dataset_ref: str, *, part: str | None = None, slices: Sequence[str] = ()) -> Job:
         """The queued job. Raises NotFound, InvalidData for a part or slice column that the dataset does not have."""
         version = self._models.get(model_ref)
+        if not find_task(version.manifest.task).forms:
+            raise InvalidData(f"{version.id} was imported: which column it predicts is not known, so it cannot be evaluated")
         dataset = self._datasets.get(dataset_ref)
         parts = ["all", *dataset.num_rows]
         if dataset.digest == version.manifest.lineage.dataset_digest:

@@ -7,6 +7,8 @@ from typing import Literal
 
 import msgspec
 
+from modeltap.domain.signature import Datatype
+
 Kind = Literal["number", "boolean", "datetime", "category", "text", "image", "array"]
 """What a column holds. A text is a string with too many different values to be a category."""
 
@@ -34,8 +36,8 @@ class Column(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Applied to a category's text after surrounding white space is cut off, in training and in serving alike."""
     shape: tuple[int, ...] = ()
     """Per sample: images (height, width) or (height, width, channels), arrays as they were given."""
-    datatype: Literal["UINT8", "FP32", "INT64"] = "FP32"
-    """Of an array column; images are UINT8."""
+    datatype: Datatype = "FP32"
+    """Of an array column, never BYTES; images are UINT8."""
 
 
 class Schema(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ import msgspec
 
 from modeltap.errors import Conflict
 
-JobKind = Literal["import", "train", "evaluate"]
+JobKind = Literal["import", "train", "evaluate", "batch"]
 JOB_KINDS: tuple[JobKind, ...] = get_args(JobKind)
 
 JobState = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
@@ -48,6 +48,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """One row of the job table. `fence` grows at every claim: a runner with an older one has lost its lease."""
 
     id: str
+    tenant: str
     kind: JobKind
     state: JobState
     spec: dict[str, Any]

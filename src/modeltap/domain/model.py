@@ -23,15 +23,17 @@ BUNDLE_FORMAT = 1
 
 
 class Lineage(msgspec.Struct, frozen=True, kw_only=True):
-    """What a version was made from: everything that decides its weights."""
+    """What a version was made from: everything that decides its weights. Of one that was imported, the file."""
 
-    dataset: str
-    dataset_digest: str
-    recipe_digest: str
+    dataset: str = ""
+    dataset_digest: str = ""
+    recipe_digest: str = ""
     code_version: str
-    seed: int
-    threads: int
+    seed: int = 0
+    threads: int = 1
     parent: str | None = None
+    source_digest: str = ""
+    """Of the graph that was imported; empty for what was trained here."""
 
 
 class EngineChoice(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +58,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """The output that holds the answer: class probabilities, or the predicted number."""
     labels: tuple[str, ...] = ()
     lineage: Lineage
+    is_batched: bool = True
+    """The first axis of every input and output is the sample, and no row's answer depends on another row. A graph without
+    that is run for one request at a time."""
     metrics: dict[str, Any] = {}
     """Part → metric → value, with `<metric>_interval` beside it."""
 

@@ -49,3 +49,8 @@ class TensorSpec(msgspec.Struct, frozen=True):
 class Signature(msgspec.Struct, frozen=True):
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+
+
+def num_rows(batch: Batch) -> int:
+    """The samples in the batch."""
+    return len(next(iter(batch.values())))

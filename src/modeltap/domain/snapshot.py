@@ -1,25 +1,40 @@
-"""The one value that control hands to serving: every deployment, as it should be now."""
+"""The one value that control hands to serving: every deployment, tenant and key, as they should be now."""
 
 from __future__ import annotations
 
 import msgspec
 
 from modeltap.domain.deployment import Deployment
+from modeltap.domain.tenant import Key, Tenant
 from modeltap.errors import NotFound
 
 
-class DeploymentSnapshot(msgspec.Struct, frozen=True):
-    deployments: dict[str, Deployment]
+class DeploymentSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    deployments: dict[str, dict[str, Deployment]] = {}
+    """Tenant → name → deployment."""
+    tenants: dict[str, Tenant] = {}
+    keys: dict[str, Key] = {}
+    """By id; also the revoked and the expired, so that their refusal can say so."""
 
-    def find(self, name: str | None) -> Deployment:
-        """The deployment of that name; without one the default, or the only one. Raises NotFound saying what there is."""
+    def find(self, tenant: str, name: str | None) -> Deployment:
+        """The tenant's deployment of that name; without one the default, or the only one. Raises NotFound."""
+        own = self.deployments.get(tenant, {})
         if name is not None:
-            if name in self.deployments:
-                return self.deployments[name]
-            raise NotFound.named("deployment", name, self.deployments)
-        marked = [d for d in self.deployments.values() if d.is_default]
-        if marked or len(self.deployments) == 1:
-            return marked[0] if marked else next(iter(self.deployments.values()))
-        if not self.deployments:
+            found = own.get(name)
+            if found is None:
+                raise NotFound.named("deployment", name, own)
+            return found
+        marked = [d for d in own.values() if d.is_default]
+        if marked or len(own) == 1:
+            return marked[0] if marked else next(iter(own.values()))
+        if not own:
             raise NotFound("nothing is deployed; deploy a version: modeltap deploy NAME@1 --name NAME")
-        raise NotFound(f"several deployments and none is the default; name one: {', '.join(sorted(self.deployments))}")
+        raise NotFound(f"several deployments and none is the default; name one: {', '.join(sorted(own))}")
+
+    def find_public(self, name: str | None) -> Deployment | None:
+        """The deployment of that name that needs no key, whoever owns it; without a name, the only one that needs none."""
+        public = [d for own in self.deployments.values() for d in own.values() if d.terms.is_public]
+        if name is None:
+            marked = [d for d in public if d.is_default] or public
+            return marked[0] if len(marked) == 1 else None
+        return next((d for d in public if d.name == name), None)

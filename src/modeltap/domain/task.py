@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from modeltap.domain.dataset import Form
 from modeltap.domain.signature import Batch
+from modeltap.domain.usage import Unit
 
 LABEL = "label"
 """Name of the output that holds a classifier's label, beside the one with its probabilities."""
@@ -47,7 +48,9 @@ class Task:
     architecture: str
     """The default one."""
     decode: DecodeAnswers
-    unit: str
+    unit: Unit
     """What one billing unit is: `row`, `image`, …"""
     defaults: dict[str, Any] = field(default_factory=dict)
     """Recipe keys under what the architecture and the user say."""
+    only_finite: bool = True
+    """An answer that is no finite number is an error of the row, not an answer."""

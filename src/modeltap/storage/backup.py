@@ -1,4 +1,4 @@
-"""A whole home as one tar file, and back: the database, the admin key and every artifact, each checked by its digest.
+"""A whole home as one tar file, and back: the database, the home's secrets and every artifact, each checked by its digest.
 
 Jobs' logs and checkpoints are left out: a job that was running starts again from its beginning.
 """
@@ -24,7 +24,8 @@ from modeltap.storage.database import FILE_NAME, HEAD, Database, check_known
 from modeltap.storage.disk import CHUNK_BYTES, disk_failures, sync_directory, write_all
 
 FORMAT = 1
-ADMIN_KEY = "admin.key"
+SECRETS = ("admin.key", "pepper.key")
+"""The admin key, and what the digests of all other keys were made with: without it no restored key would open."""
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 256 << 20
 STAGING_PREFIXES = (".restoring-", ".backing-up-")
@@ -52,11 +53,11 @@ def write_backup(database: Database, artifacts: ArtifactStore, target: BinaryIO)
 
     Raises StorageFailed, also for an artifact whose bytes changed; Conflict for a database server, which keeps its own.
     """
-    key = database.home / ADMIN_KEY
+    secrets_of_home = [database.home / name for name in SECRETS]
     with artifacts.keeping_all(), _folder(database.home, ".backing-up-") as folder:
         copy = folder / FILE_NAME
         database.copy_to(copy)  # before the artifacts: all that it refers to is there
-        paths = {FILE_NAME: copy} | ({ADMIN_KEY: key} if key.is_file() else {})
+        paths = {FILE_NAME: copy} | {path.name: path for path in secrets_of_home if path.is_file()}
         with disk_failures("reading the home"):
             files = {name: _describe(path) for name, path in paths.items()}
         for digest in artifacts.iter_digests():
@@ -93,7 +94,7 @@ def restore_backup(source: BinaryIO, home: Path) -> BackupManifest:
                 raise InvalidInput(_DAMAGED) from error
             with disk_failures("restoring the backup"):
                 _refuse_unless_empty(home)
-                for name in ("artifacts", ADMIN_KEY, FILE_NAME):
+                for name in ("artifacts", *SECRETS, FILE_NAME):
                     if (folder / name).exists():
                         (folder / name).rename(home / name)
                         sync_directory(home)
@@ -144,7 +145,7 @@ def _read_manifest(archive: tarfile.TarFile, member: tarfile.TarInfo) -> BackupM
 
 
 def _is_expected(name: str) -> bool:
-    if name in (FILE_NAME, ADMIN_KEY):
+    if name in (FILE_NAME, *SECRETS):
         return True
     folder, _, digest = name.removeprefix("artifacts/").partition("/")
     return name.startswith("artifacts/") and DIGEST.fullmatch(digest) is not None and folder == digest[:2]

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, insert, select, update
 
 from modeltap.domain.dataset import Dataset, Part, Schema
 from modeltap.domain.job import ENDED
@@ -21,10 +21,11 @@ _COLUMNS = [c for c in dataset_versions.c if c.name != "profile"]
 
 
 class DatasetRepository:
-    """Every method is one transaction."""
+    """The datasets of one tenant. Every method is one transaction."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, tenant: str) -> None:
         self._database = database
+        self._tenant = tenant
 
     def add(
         self,
@@ -42,19 +43,20 @@ class DatasetRepository:
         """
         parse_name("dataset", name)
         with self._database.writing() as connection:
-            last = connection.scalar(select(datasets.c.last_version).where(datasets.c.name == name).with_for_update())
+            own = (datasets.c.tenant == self._tenant) & (datasets.c.name == name)
+            last = connection.scalar(select(datasets.c.last_version).where(own).with_for_update())
             if last is None:
                 last = 0
-                connection.execute(insert(datasets).values(name=name, last_version=0))
-            newest = connection.execute(_newest(name)).first()
+                connection.execute(insert(datasets).values(tenant=self._tenant, name=name, last_version=0))
+            newest = connection.execute(_newest(self._tenant, name)).first()
             if newest is not None and newest.digest == digest and _dataset(newest).schema == schema:
                 return _dataset(newest), False
             dataset = Dataset(
                 name=name, version=last + 1, digest=digest, schema=schema, num_rows=dict(num_rows), created_at=now
             )
             row = msgspec.structs.asdict(dataset)
-            connection.execute(update(datasets).where(datasets.c.name == name).values(last_version=dataset.version))
-            connection.execute(insert(dataset_versions).values(**row, profile=profile))
+            connection.execute(update(datasets).where(own).values(last_version=dataset.version))
+            connection.execute(insert(dataset_versions).values(tenant=self._tenant, **row, profile=profile))
             crash_point("dataset.before_commit")
         crash_point("dataset.committed")
         return dataset, True
@@ -62,27 +64,29 @@ class DatasetRepository:
     def get(self, ref: str) -> Dataset:
         """`name` and `name@latest` are the newest version. Raises InvalidInput, NotFound with the nearest name."""
         with self._database.reading() as connection:
-            return _resolve(connection, ref)
+            return _resolve(connection, self._tenant, ref)
 
     def list(self) -> tuple[Dataset, ...]:
         """The newest version of every dataset, by name."""
         other = dataset_versions.alias()
-        newest = select(func.max(other.c.version)).where(other.c.name == dataset_versions.c.name).scalar_subquery()
-        query = select(*_COLUMNS).where(dataset_versions.c.version == newest).order_by(dataset_versions.c.name)
+        same_name = (other.c.tenant == self._tenant) & (other.c.name == dataset_versions.c.name)
+        newest = select(func.max(other.c.version)).where(same_name).scalar_subquery()
+        own = dataset_versions.c.tenant == self._tenant
+        query = select(*_COLUMNS).where(own, dataset_versions.c.version == newest).order_by(dataset_versions.c.name)
         with self._database.reading() as connection:
             return tuple(map(_dataset, connection.execute(query)))
 
     def versions(self, name: str) -> tuple[Dataset, ...]:
         """Every version, oldest first. Raises InvalidInput, NotFound."""
         with self._database.reading() as connection:
-            _resolve(connection, parse_name("dataset", name))
-            query = select(*_COLUMNS).where(dataset_versions.c.name == name).order_by(dataset_versions.c.version)
+            _resolve(connection, self._tenant, parse_name("dataset", name))
+            query = select(*_COLUMNS).where(_of_name(self._tenant, name)).order_by(dataset_versions.c.version)
             return tuple(map(_dataset, connection.execute(query)))
 
     def profile(self, dataset: Dataset) -> dict[str, Any]:
         """What was measured of its columns when it was added. Raises NotFound if it was removed since."""
         query = select(dataset_versions.c.profile).where(
-            dataset_versions.c.name == dataset.name, dataset_versions.c.version == dataset.version
+            _of_name(self._tenant, dataset.name), dataset_versions.c.version == dataset.version
         )
         with self._database.reading() as connection:
             profile: dict[str, Any] | None = connection.scalar(query)
@@ -98,11 +102,11 @@ class DatasetRepository:
         """
         name, selector = parse_ref(ref)
         with self._database.writing() as connection:
-            version = _resolve(connection, ref).version
-            wanted = dataset_versions.c.name == name
+            version = _resolve(connection, self._tenant, ref).version
+            wanted = _of_name(self._tenant, name)
             if selector is not None:
                 wanted &= dataset_versions.c.version == version
-            _refuse_if_in_use(connection, name, version if selector is not None else None)
+            _refuse_if_in_use(connection, self._tenant, name, version if selector is not None else None)
             connection.execute(delete(dataset_versions).where(wanted))
 
 
@@ -117,31 +121,36 @@ def _dataset(row: Row[Any]) -> Dataset:
     )
 
 
-def _newest(name: str) -> Select[Any]:
-    return select(*_COLUMNS).where(dataset_versions.c.name == name).order_by(dataset_versions.c.version.desc()).limit(1)
+def _of_name(tenant: str, name: str) -> ColumnElement[bool]:
+    return (dataset_versions.c.tenant == tenant) & (dataset_versions.c.name == name)
 
 
-def _resolve(connection: Connection, ref: str) -> Dataset:
+def _newest(tenant: str, name: str) -> Select[Any]:
+    return select(*_COLUMNS).where(_of_name(tenant, name)).order_by(dataset_versions.c.version.desc()).limit(1)
+
+
+def _resolve(connection: Connection, tenant: str, ref: str) -> Dataset:
     name, selector = parse_ref(ref)
     if selector is not None and selector != LATEST and not selector.isdigit():
         raise InvalidInput(f"'{ref}' names no dataset; datasets have no aliases, write {name}@3 or {name}@{LATEST}")
-    newest = connection.execute(_newest(name)).first()
+    newest = connection.execute(_newest(tenant, name)).first()
     if newest is None:
-        known = connection.scalars(select(dataset_versions.c.name).distinct())
+        known = connection.scalars(select(dataset_versions.c.name).where(dataset_versions.c.tenant == tenant).distinct())
         raise NotFound.named("dataset", name, known)
     if selector is None or selector == LATEST or int(selector) == newest.version:
         return _dataset(newest)
-    query = select(*_COLUMNS).where(dataset_versions.c.name == name, dataset_versions.c.version == int(selector))
+    query = select(*_COLUMNS).where(_of_name(tenant, name), dataset_versions.c.version == int(selector))
     row = connection.execute(query).first()
     if row is None:
-        numbers = connection.scalars(select(dataset_versions.c.version).where(dataset_versions.c.name == name))
+        numbers = connection.scalars(select(dataset_versions.c.version).where(_of_name(tenant, name)))
         raise NotFound(f"there is no version {selector} of dataset '{name}'{nearest('', map(str, numbers))}")
     return _dataset(row)
 
 
-def _refuse_if_in_use(connection: Connection, name: str, version: int | None) -> None:
+def _refuse_if_in_use(connection: Connection, tenant: str, name: str, version: int | None) -> None:
     """Raises Conflict while a job that may still run names the dataset; `version` None is any version of it."""
-    for job in connection.execute(select(jobs.c.id, jobs.c.spec, jobs.c.state).where(jobs.c.state.not_in(ENDED))):
+    open_jobs = (jobs.c.tenant == tenant) & jobs.c.state.not_in(ENDED)
+    for job in connection.execute(select(jobs.c.id, jobs.c.spec, jobs.c.state).where(open_jobs)):
         given = job.spec.get("dataset")
         if not isinstance(given, str):
             continue

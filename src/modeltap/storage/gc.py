@@ -20,7 +20,7 @@ from modeltap.storage.disk import disk_failures
 from modeltap.storage.tables import dataset_versions, deployment_routes, jobs, model_versions
 
 RESUMABLE_FOR = timedelta(days=7)
-"""What a failed or cancelled job needs is kept so long, in case it is resumed."""
+"""What a failed or cancelled job needs is kept so long, in case it is resumed; and so are the answers of a batch."""
 
 KEPT_OF_JOBS = frozenset({"log", "events.jsonl", REPORT_FILE})
 """Files of a job that people read; what else its folder holds serves only to run it."""
@@ -45,8 +45,8 @@ def collect(database: Database, artifacts: ArtifactStore, now: datetime, grace_s
     """
     with database.reading() as connection:
         known = [Job(**row._mapping) for row in connection.execute(select(jobs))]
-        runnable = {job.id: may_run(job, now) for job in known}
-        used = set(_named_digests(connection, [job for job in known if runnable[job.id]]))
+        used = set(_named_digests(connection, [job for job in known if may_run(job, now)]))
+    keeping = {job.id: may_run(job, now) or has_output(job, now) for job in known}
     running_since_s = (job.started_at.timestamp() for job in known if job.state == "running" and job.started_at)
     unused_since_s = min((now.timestamp() - grace_s, *running_since_s))
     for digest in tuple(used):
@@ -63,7 +63,7 @@ def collect(database: Database, artifacts: ArtifactStore, now: datetime, grace_s
             continue
         removed, kept, freed_bytes = removed + gone, kept + (not gone), freed_bytes + (size_bytes if gone else 0)
     with disk_failures("removing what is no longer used"):
-        for path in _leftovers(database.home, artifacts, runnable):
+        for path in _leftovers(database.home, artifacts, keeping):
             freed_bytes += _remove_if_older(path, unused_since_s)
     return GcResult(removed=removed, freed_bytes=freed_bytes, kept=kept)
 
@@ -75,6 +75,11 @@ def may_run(job: Job, now: datetime) -> bool:
     return job.ended_at is None or job.ended_at > now - RESUMABLE_FOR
 
 
+def has_output(job: Job, now: datetime) -> bool:
+    """Whether the folder of a job that has ended holds what people fetch: the answers of a batch, for as long."""
+    return job.kind == "batch" and job.ended_at is not None and job.ended_at > now - RESUMABLE_FOR
+
+
 def _named_digests(connection: Connection, runnable: Sequence[Job]) -> Iterator[str]:
     for column in (dataset_versions.c.digest, model_versions.c.digest, model_versions.c.report):
         yield from connection.scalars(select(column).where(column.is_not(None)).distinct())
@@ -83,14 +88,14 @@ def _named_digests(connection: Connection, runnable: Sequence[Job]) -> Iterator[
         yield from _DIGEST_IN_TEXT.findall(msgspec.json.encode(job.spec).decode())
 
 
-def _leftovers(home: Path, artifacts: ArtifactStore, runnable: Mapping[str, bool]) -> Iterator[Path]:
-    """`runnable` has every job, and whether it may run again."""
+def _leftovers(home: Path, artifacts: ArtifactStore, keeping: Mapping[str, bool]) -> Iterator[Path]:
+    """`keeping` has every job, and whether its folder is needed as a whole."""
     yield from artifacts.staging.iterdir()
     if (home / "jobs").is_dir():
         for folder in (home / "jobs").iterdir():
-            if folder.name not in runnable:
+            if folder.name not in keeping:
                 yield folder
-            elif not runnable[folder.name]:
+            elif not keeping[folder.name]:
                 yield from (path for path in folder.iterdir() if path.name not in KEPT_OF_JOBS)
     yield from (path for path in home.iterdir() if path.name.startswith(STAGING_PREFIXES))
 

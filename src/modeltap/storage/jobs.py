@@ -1,4 +1,4 @@
-"""Jobs and their leases; the one place that maps their rows.
+"""Jobs as their tenant sees them, and the queue of all tenants' jobs with its leases; the one place that maps their rows.
 
 A claim gives the job to one runner and raises its fence. Every later write of that runner names the fence, so what a
 runner writes that was given up for dead is refused.
@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import base64
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Row, func, insert, literal, select, update
+import msgspec
+from sqlalchemy import ColumnElement, Connection, Row, func, insert, literal, select, true, update
 
 from modeltap.domain.job import JOB_KINDS, MAX_ATTEMPTS, Job, JobEvent, JobKind, JobState, Wanted, next_state
 from modeltap.errors import Conflict, InvalidInput, LeaseLost, NotFound
@@ -25,41 +26,84 @@ Outcome = Literal["succeed", "fail", "cancel", "pause"]
 
 
 class JobRepository:
-    """Every method is one transaction."""
+    """The jobs of one tenant, and what a person may want of them. Every method is one transaction."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, tenant: str) -> None:
         self._database = database
+        self._tenant = tenant
 
     def add(self, kind: JobKind, spec: dict[str, Any], now: datetime) -> Job:
         """The new job, queued."""
         if kind not in JOB_KINDS:
             raise InvalidInput(f"there is no job of kind '{kind}'; kinds: {', '.join(JOB_KINDS)}")
-        job = Job(id=new_job_id(), kind=kind, state="queued", spec=spec, created_at=now)
+        job = Job(id=new_job_id(), tenant=self._tenant, kind=kind, state="queued", spec=spec, created_at=now)
         with self._database.writing() as connection:
-            connection.execute(
-                insert(jobs).values(
-                    id=job.id, kind=kind, state="queued", spec=spec, wanted="run", fence=0, attempt=0, created_at=now
-                )
-            )
+            connection.execute(insert(jobs).values(**msgspec.structs.asdict(job)))
         crash_point("job.queued")
         return job
 
     def get(self, job_id: str) -> Job:
+        """Raises NotFound, also for the job of another tenant."""
+        with self._database.reading() as connection:
+            return _get(connection, self._own, job_id)
+
+    def list(self, state: JobState | None = None, *, limit: int | None = 100) -> tuple[Job, ...]:
+        """The newest first, of one state or of all; `limit` None is all of them."""
+        return _list(self._database, self._own, state, JOB_KINDS, limit)
+
+    def ask(self, job_id: str, wanted: Literal["pause", "cancel"], now: datetime) -> Job:
+        """The job after a person asked to pause or cancel it: at once if it does not run, else noted for its runner.
+
+        A cancel that was asked for stays one. Raises NotFound, Conflict.
+        """
+        with self._database.writing() as connection:
+            job = _get(connection, self._own, job_id, lock=True)
+            state = next_state(job.state, wanted)
+            if job.state != "running":
+                values: dict[str, Any] = {"state": state}
+                if state == "cancelled":
+                    values["ended_at"] = now
+            elif job.wanted == "cancel" and wanted == "pause":
+                raise Conflict(f"the job {job_id} is being cancelled; resume it when it has ended")
+            else:
+                values = {"wanted": wanted}
+            return _update(connection, job_id, values)
+
+    def resume(self, job_id: str, now: datetime) -> Job:
+        """The job, queued again and with all its attempts. Raises NotFound, Conflict."""
+        with self._database.writing() as connection:
+            job = _get(connection, self._own, job_id, lock=True)
+            state = next_state(job.state, "resume")
+            values = {"state": state, "wanted": "run", "attempt": 0, "ended_at": None, "error": None}
+            return _update(connection, job_id, values)
+
+    @property
+    def _own(self) -> ColumnElement[bool]:
+        return jobs.c.tenant == self._tenant
+
+
+class JobQueue:
+    """The jobs of all tenants, for those who run them: the supervisor and its runners. Every method is one transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def get(self, job_id: str) -> Job:
         """Raises NotFound."""
         with self._database.reading() as connection:
-            return _get(connection, job_id)
+            return _get(connection, true(), job_id)
 
     def list(
         self, state: JobState | None = None, *, kinds: Collection[JobKind] = JOB_KINDS, limit: int | None = 100
     ) -> tuple[Job, ...]:
         """The newest first, of one state or of all; `limit` None is all of them."""
-        query = select(jobs).order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(limit)
-        if set(kinds) != set(JOB_KINDS):
-            query = query.where(jobs.c.kind.in_(sorted(kinds)))
-        if state is not None:
-            query = query.where(jobs.c.state == state)
+        return _list(self._database, true(), state, kinds, limit)
+
+    def counted(self) -> Sequence[tuple[tuple[str, str], int]]:
+        """How many jobs there are of each kind and state."""
         with self._database.reading() as connection:
-            return tuple(map(_job, connection.execute(query)))
+            rows = connection.execute(select(jobs.c.kind, jobs.c.state, func.count()).group_by(jobs.c.kind, jobs.c.state))
+            return [((row[0], row[1]), row[2]) for row in rows]
 
     def claim(self, now: datetime, lease_s: float, *, kinds: Collection[JobKind] = JOB_KINDS) -> Job | None:
         """The oldest queued job of these kinds, running now under a new fence; None if no such job waits. Each job goes to
@@ -160,32 +204,6 @@ class JobRepository:
             error = {"code": "runner_died", "title": "The job's process keeps ending", "detail": detail}
             return _end(connection, job, "fail", now, error=error)
 
-    def ask(self, job_id: str, wanted: Literal["pause", "cancel"], now: datetime) -> Job:
-        """The job after a person asked to pause or cancel it: at once if it does not run, else noted for its runner.
-
-        A cancel that was asked for stays one. Raises NotFound, Conflict.
-        """
-        with self._database.writing() as connection:
-            job = _get(connection, job_id, lock=True)
-            state = next_state(job.state, wanted)
-            if job.state != "running":
-                values: dict[str, Any] = {"state": state}
-                if state == "cancelled":
-                    values["ended_at"] = now
-            elif job.wanted == "cancel" and wanted == "pause":
-                raise Conflict(f"the job {job_id} is being cancelled; resume it when it has ended")
-            else:
-                values = {"wanted": wanted}
-            return _update(connection, job_id, values)
-
-    def resume(self, job_id: str, now: datetime) -> Job:
-        """The job, queued again and with all its attempts. Raises NotFound, Conflict."""
-        with self._database.writing() as connection:
-            job = _get(connection, job_id, lock=True)
-            state = next_state(job.state, "resume")
-            values = {"state": state, "wanted": "run", "attempt": 0, "ended_at": None, "error": None}
-            return _update(connection, job_id, values)
-
 
 def new_job_id() -> str:
     """`job-` and 12 letters or digits, 60 random bits."""
@@ -196,8 +214,20 @@ def _job(row: Row[Any]) -> Job:
     return Job(**row._mapping)
 
 
-def _get(connection: Connection, job_id: str, *, lock: bool = False) -> Job:
-    query = select(jobs).where(jobs.c.id == job_id)
+def _list(
+    database: Database, seen: ColumnElement[bool], state: JobState | None, kinds: Collection[JobKind], limit: int | None
+) -> tuple[Job, ...]:
+    query = select(jobs).where(seen).order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(limit)
+    if set(kinds) != set(JOB_KINDS):
+        query = query.where(jobs.c.kind.in_(sorted(kinds)))
+    if state is not None:
+        query = query.where(jobs.c.state == state)
+    with database.reading() as connection:
+        return tuple(map(_job, connection.execute(query)))
+
+
+def _get(connection: Connection, seen: ColumnElement[bool], job_id: str, *, lock: bool = False) -> Job:
+    query = select(jobs).where(seen, jobs.c.id == job_id)
     row = connection.execute(query.with_for_update() if lock else query).first()
     if row is None:
         raise NotFound(f"there is no job '{job_id}'; 'modeltap jobs list' shows all")
@@ -205,7 +235,7 @@ def _get(connection: Connection, job_id: str, *, lock: bool = False) -> Job:
 
 
 def _get_held(connection: Connection, job_id: str, fence: int) -> Job:
-    job = _get(connection, job_id, lock=True)
+    job = _get(connection, true(), job_id, lock=True)
     if job.fence != fence or job.state != "running":
         raise _lost(job_id)
     return job

@@ -15,6 +15,8 @@ from modeltap.storage.disk import disk_failures
 if TYPE_CHECKING:
     from alembic.config import Config
 
+DATABASE_VARIABLE = "MODELTAP_DATABASE_URL"
+"""How a runner learns which database is its server's; none is the file in the home."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 

@@ -61,9 +61,46 @@ class JsonText(TypeDecorator[Any]):
 
 metadata = MetaData()
 
+
+def _tenant() -> Column[str]:
+    """Stands first in every table of what tenants own, and in its primary key."""
+    return Column("tenant", String(64), primary_key=True)
+
+
+def _owner() -> Column[str]:
+    """The same where the row refers to the tenant itself, not to another row of it."""
+    return Column("tenant", String(64), ForeignKey("tenants.name"), primary_key=True)
+
+
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("limits", JsonText(), nullable=False),
+    Column("created_at", UtcTime(), nullable=False),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("tenant", String(64), ForeignKey("tenants.name"), nullable=False),
+    Column("label", String(200), nullable=False),
+    Column("scopes", JsonText(), nullable=False),
+    Column("models", JsonText()),
+    Column("limits", JsonText(), nullable=False),
+    Column("secrets", JsonText(), nullable=False),
+    Column("created_at", UtcTime(), nullable=False),
+    Column("expires_at", UtcTime()),
+    Column("revoked_at", UtcTime()),
+    Index("ix_keys_tenant", "tenant", "created_at", "id"),
+)
+"""Of the secrets only their digests; see domain/key.py."""
+
 datasets = Table(
     "datasets",
     metadata,
+    _owner(),
     Column("name", String(64), primary_key=True),
     Column("last_version", Integer, nullable=False),
 )
@@ -72,18 +109,21 @@ datasets = Table(
 dataset_versions = Table(
     "dataset_versions",
     metadata,
-    Column("name", String(64), ForeignKey("datasets.name"), primary_key=True),
+    _tenant(),
+    Column("name", String(64), primary_key=True),
     Column("version", Integer, primary_key=True),
     Column("digest", String(64), nullable=False),
     Column("schema", JsonText(), nullable=False),
     Column("num_rows", JsonText(), nullable=False),
     Column("profile", JsonText(), nullable=False),
     Column("created_at", UtcTime(), nullable=False),
+    ForeignKeyConstraint(["tenant", "name"], ["datasets.tenant", "datasets.name"], name="fk_dataset_versions_name"),
 )
 
 models = Table(
     "models",
     metadata,
+    _owner(),
     Column("name", String(64), primary_key=True),
     Column("last_version", Integer, nullable=False),
 )
@@ -92,7 +132,8 @@ models = Table(
 model_versions = Table(
     "model_versions",
     metadata,
-    Column("name", String(64), ForeignKey("models.name"), primary_key=True),
+    _tenant(),
+    Column("name", String(64), primary_key=True),
     Column("version", Integer, primary_key=True),
     Column("digest", String(64), nullable=False),
     Column("state", String(16), nullable=False),
@@ -102,21 +143,28 @@ model_versions = Table(
     Column("evaluation", JsonText()),
     Column("history", JsonText(), nullable=False),
     Column("created_at", UtcTime(), nullable=False),
+    ForeignKeyConstraint(["tenant", "name"], ["models.tenant", "models.name"], name="fk_model_versions_name"),
 )
 
 model_aliases = Table(
     "model_aliases",
     metadata,
+    _tenant(),
     Column("name", String(64), primary_key=True),
     Column("alias", String(64), primary_key=True),
     Column("version", Integer, nullable=False),
-    ForeignKeyConstraint(["name", "version"], ["model_versions.name", "model_versions.version"], name="fk_alias_version"),
+    ForeignKeyConstraint(
+        ["tenant", "name", "version"],
+        ["model_versions.tenant", "model_versions.name", "model_versions.version"],
+        name="fk_alias_version",
+    ),
 )
 
 jobs = Table(
     "jobs",
     metadata,
     Column("id", String(32), primary_key=True),
+    Column("tenant", String(64), ForeignKey("tenants.name"), nullable=False),
     Column("kind", String(16), nullable=False),
     Column("state", String(16), nullable=False),
     Column("spec", JsonText(), nullable=False),
@@ -133,14 +181,18 @@ jobs = Table(
     Column("result", JsonText()),
     Column("error", JsonText()),
     Index("ix_jobs_state_created", "state", "created_at", "id"),
-    Index("ix_jobs_created", "created_at", "id"),
+    Index("ix_jobs_tenant_created", "tenant", "created_at", "id"),
+    Index("ix_jobs_tenant_state", "tenant", "state", "created_at", "id"),
 )
+"""The first index is of the queue, which has the jobs of all tenants in one order."""
 
 deployments = Table(
     "deployments",
     metadata,
+    _owner(),
     Column("name", String(64), primary_key=True),
     Column("is_default", Boolean, nullable=False),
+    Column("terms", JsonText(), nullable=False),
     Column("created_at", UtcTime(), nullable=False),
     Column("updated_at", UtcTime(), nullable=False),
 )
@@ -148,12 +200,14 @@ deployments = Table(
 deployment_routes = Table(
     "deployment_routes",
     metadata,
-    Column("deployment", String(64), ForeignKey("deployments.name"), primary_key=True),
+    _tenant(),
+    Column("deployment", String(64), primary_key=True),
     Column("slot", String(8), CheckConstraint("slot IN ('now', 'previous')", name="ck_route_slot"), primary_key=True),
     Column("position", Integer, primary_key=True),
     Column("model", String(64), nullable=False),
     Column("version", Integer, nullable=False),
     Column("digest", String(64), nullable=False),
     Column("weight", Float(53), nullable=False),
-    Index("ix_routes_model", "model", "version"),
+    ForeignKeyConstraint(["tenant", "deployment"], ["deployments.tenant", "deployments.name"], name="fk_routes_deployment"),
+    Index("ix_routes_model", "tenant", "model", "version"),
 )
