@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-for _name in [name for name in os.environ if name.startswith("MODELTAP_")]:
+for _name in [name for name in os.environ if name.startswith("MODELTAP_") and not name.startswith("MODELTAP_TEST_")]:
     del os.environ[_name]
 
 # Threads that wait for each other in a spin take the processor from those they wait for, where other processes run too.

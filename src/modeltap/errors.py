@@ -4,8 +4,9 @@ ModeltapError
 ├── InvalidInput        what was given is wrong; change it           InvalidValue, InvalidRecipe, InvalidData, …
 ├── NotFound            there is no such thing; name another
 ├── Conflict            it exists, is in use, or is in the wrong state
-├── Refused             not allowed here                             Unauthenticated, UnsafeBind
-├── Unavailable         not now; try again                           StillLoading, Draining
+├── Refused             not allowed here                             Unauthenticated, Forbidden, UnsafeBind
+├── LimitReached        used up what may be used; wait or ask for more   RateLimited, BudgetSpent
+├── Unavailable         not now; try again                           Loading, Overloaded, ReplicaLost
 └── Broken              this installation cannot do it               MissingExtra, StorageFailed, DatabaseTooNew
 
 An error carries facts; its message says what was given, what is allowed and what to do. No HTTP code stands here:
@@ -24,6 +25,8 @@ class ModeltapError(Exception):
 
     code: ClassVar[str] = "error"
     title: ClassVar[str] = "Something failed"
+    request_id: str | None = None
+    """Of the answer that told of it, where a client raised it."""
 
     def __init__(self, message: str, *, fields: Sequence[tuple[str, str]] = ()) -> None:
         super().__init__(message)
@@ -82,6 +85,10 @@ class MethodNotAllowed(InvalidInput):
     code = "method_not_allowed"
     title = "The path does not take this method"
 
+    def __init__(self, message: str, *, allowed: Sequence[str]) -> None:
+        super().__init__(message)
+        self.allowed = tuple(allowed)
+
 
 class NotFound(ModeltapError):
     code = "not_found"
@@ -126,15 +133,71 @@ class Unauthenticated(Refused):
     title = "A key is needed"
 
 
+class Forbidden(Refused):
+    """The key is good, and does not allow this."""
+
+    code = "forbidden"
+    title = "The key does not allow it"
+
+
 class UnsafeBind(Refused):
     code = "unsafe_bind"
     title = "This address would be open to others"
 
 
+class LimitReached(ModeltapError):
+    """A limit of the key or of its tenant. `retry_after_s`: until the same request would fit; None if waiting is no use."""
+
+    code = "limit_reached"
+    title = "A limit is reached"
+
+    def __init__(self, message: str, *, limit: str, retry_after_s: float | None) -> None:
+        super().__init__(message)
+        self.limit = limit
+        self.retry_after_s = retry_after_s
+
+    def facts(self) -> dict[str, Any]:
+        return {**super().facts(), "limit": self.limit, "retry_after_s": self.retry_after_s}
+
+
+class RateLimited(LimitReached):
+    """Requests or units in 60 seconds, or requests at a time."""
+
+    code = "rate_limit_exceeded"
+    title = "Too much at a time"
+
+
+class BudgetSpent(LimitReached):
+    code = "insufficient_quota"
+    title = "The budget is spent"
+
+
 class Unavailable(ModeltapError):
     code = "unavailable"
     title = "Not available now"
-    retry_after_s: float = 1.0
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Loading(Unavailable):
+    code = "model_loading"
+    title = "The model is being loaded"
+
+
+class Overloaded(Unavailable):
+    """The answer would come too late, or the queue is full: refused at the door."""
+
+    code = "server_is_overloaded"
+    title = "Too much to do"
+
+
+class ReplicaLost(Unavailable):
+    """The engine process died under the request, and so did the one that it was given to next."""
+
+    code = "replica_lost"
+    title = "The engine died"
 
 
 class Broken(ModeltapError):

@@ -27,6 +27,8 @@ CRASH_POINTS: tuple[str, ...] = (
     "deployment.before_commit",
     "deployment.committed",
     "artifact.before_rename",
+    "batch.planned",
+    "batch.answered",
 )
 
 CRASH_VARIABLE = "MODELTAP_CRASH_AT"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +27,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """0 takes a free one."""
     grpc_port: int | None = None
     """None is the one above `port`."""
+    workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    """Processes that serve the one port; more than one have a parent that counts limits and starts jobs."""
+    database_url: str | None = None
+    """Of a PostgreSQL server; None is the SQLite file of the home."""
+    durability: Literal["process", "power"] = "process"
+    """What a usage record survives before its answer is sent: the end of the process, or of the power."""
+    currency: str = "EUR"
+    """Of every price and budget; a name, nothing is converted."""
+    model_memory_bytes: Annotated[int, msgspec.Meta(ge=1)] = 4 * 1024**3
+    """Of loaded models together; the one that was not used for longest makes room."""
+    unload_after_s: Annotated[float, msgspec.Meta(gt=0)] | None = 3600.0
+    """A model that nobody called for so long is unloaded until the next call; None never."""
+    cors_origins: str = ""
+    """Origins of pages that may call from a browser, separated by commas."""
+    trusted_proxies: str = ""
+    """Addresses whose X-Forwarded-* headers are believed, separated by commas; networks as 10.0.0.0/8."""
     job_slots: int = 2
     """Trainings at a time; imports and evaluations have slots of their own, so that they never wait behind a long one."""
     threads: int | None = None
@@ -43,6 +60,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     idle_exit_s: float | None = None
     """A server started in the background ends this long after its last job and request; None never."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    def shown(self) -> dict[str, Any]:
+        """Every value as it may be shown: paths as text, and no password."""
+        values: dict[str, Any] = msgspec.to_builtins(self, enc_hook=str)
+        if self.database_url is not None:
+            values["database_url"] = re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", self.database_url)
+        return values
 
 
 class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):

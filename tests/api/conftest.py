@@ -1,5 +1,6 @@
-"""The models of `served_models`, for every test of this room."""
+"""The models of `served_models` and `served_graphs`, for every test of this room."""
 
+from served_graphs import graphs
 from served_models import plane, samples, server, trained
 
-__all__ = ["plane", "samples", "server", "trained"]
+__all__ = ["graphs", "plane", "samples", "server", "trained"]

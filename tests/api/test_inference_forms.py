@@ -173,7 +173,7 @@ BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
     "an unknown datatype": ({"inputs": [tensor("x", [1, 100], "FLOAT", [0.0] * 100)]}, ["FLOAT"]),
     "too few elements": ({"inputs": [tensor("x", [1, 100], "FP32", [0.0] * 99)]}, ["99 elements", "says 100"]),
     "another shape": ({"inputs": [tensor("x", [1, 10], "FP32", [0.0] * 10)]}, ["[1, 10]", "[N, 100]"]),
-    "a shape of billions": ({"inputs": [tensor("x", [1000000000000], "FP32", [0.0])]}, ["says 1000000000000"]),
+    "a shape of billions": ({"inputs": [tensor("x", [10**12, 100], "FP32", [0.0])]}, ["1 elements", "says 100000000000000"]),
     "a shape of a thousand axes": ({"inputs": [tensor("x", [2**40] * 1000, "FP32", [0.0])]}, ["at most 8"]),
     "a negative shape": ({"inputs": [tensor("x", [-1, 100], "FP32", [0.0] * 100)]}, ["shape"]),
     "no shape": ({"inputs": [tensor("x", [], "FP32", [])]}, ["shape"]),
@@ -205,14 +205,8 @@ def test_a_request_that_does_not_fit_is_a_400_with_one_text(plane, what):
         assert piece in answer.json()["error"]
 
 
-def test_binary_tensors_are_refused_with_the_way_out(plane):
-    headers = {"inference-header-content-length": "100", "content-type": "application/octet-stream"}
-    answer = plane.post("/v2/models/signals/infer", content=b"{}", headers=headers)
-    assert answer.status_code == 415 and "JSON" in answer.json()["error"]
-
-
 def test_a_path_that_is_none_and_a_method_that_it_does_not_take(plane):
-    for path in ("/v2/models", "/v2/models/signals/infer/x", "/v2/models/signals/config", "/v2/repository"):
+    for path in ("/v2/models", "/v2/models/signals/infer/x", "/v2/models/signals/configs", "/v2/repository"):
         assert plane.get(path).status_code == 404
     for method, path in (("GET", "/v2/models/signals/infer"), ("POST", "/v2"), ("DELETE", "/v2/models/signals")):
         answer = plane.request(method, path)

@@ -2,41 +2,45 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from small_bundles import (
+    ENDLESS,
+    Files,
+    hungry_bundle,
+    identity_bundle,
+    spinning_bundle,
+    times_bundle,
+    with_golden,
+    with_wrong_answer,
+    words_bundle,
+)
 
 from modeltap.bundle.files import GOLDEN, GRAPH
-from modeltap.engines.probation import try_bundle
+from modeltap.engines.probation import MEMORY_BYTES, try_bundle
 from modeltap.errors import Broken, GoldenMismatch
 
-if TYPE_CHECKING:
-    from workshop import Workshop
 
-Files = dict[str, Path]
-
-
-@pytest.fixture(scope="module")
-def files(workshop: Workshop) -> Files:
-    rows = "\n".join(f"{i},{'ab'[i % 2]},{i * 2 + (i % 2)}" for i in range(60))
-    workshop.add("tried", f"size,kind,price\n{rows}\n", target="price")
-    version = workshop.train("tried", "tabular-regression", settings={"model.architecture": "linear", "epochs": 1})["version"]
-    return workshop.files(version)
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return times_bundle(tmp_path / "times")
 
 
-def test_a_bundle_that_repeats_its_answers_passes(files: Files) -> None:
+def test_a_bundle_that_repeats_its_answers_passes(files: Files, tmp_path: Path) -> None:
     try_bundle(files)
+    try_bundle(words_bundle(tmp_path / "words"))
+    try_bundle(identity_bundle(tmp_path / "identity", "FP16"))
 
 
 def test_an_answer_that_differs_is_a_golden_mismatch(files: Files, tmp_path: Path) -> None:
-    golden = msgspec.json.decode(files[GOLDEN].read_bytes())
-    golden["answers"]["prediction"][1] += 0.5
-    changed = tmp_path / GOLDEN
-    changed.write_bytes(msgspec.json.encode(golden))
-    with pytest.raises(GoldenMismatch, match="golden row 2"):
-        try_bundle({**files, GOLDEN: changed})
+    with pytest.raises(GoldenMismatch, match="golden row 1"):
+        try_bundle(with_wrong_answer(files, tmp_path))
 
 
 def test_a_graph_that_is_none_is_said(files: Files, tmp_path: Path) -> None:
@@ -50,6 +54,9 @@ def test_a_graph_that_is_none_is_said(files: Files, tmp_path: Path) -> None:
 def test_a_bundle_that_lacks_a_file_is_said(files: Files) -> None:
     with pytest.raises(Broken, match=r"golden\.json"):
         try_bundle({name: path for name, path in files.items() if name != GOLDEN})
+    files[GRAPH].unlink()
+    with pytest.raises(Broken, match="the bundle cannot be read: No such file"):
+        try_bundle(files)
 
 
 def test_a_process_that_dies_is_the_versions_fault_and_not_ours(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,6 +65,21 @@ def test_a_process_that_dies_is_the_versions_fault_and_not_ours(files: Files, mo
         try_bundle(files)
 
 
-def test_a_process_that_does_not_end_is_ended(files: Files) -> None:
-    with pytest.raises(Broken, match=r"not ready within 0\.01 s"):
-        try_bundle(files, timeout_s=0.01)
+def test_a_process_that_does_not_end_is_ended(tmp_path: Path) -> None:
+    endless = with_golden(spinning_bundle(tmp_path), tmp_path, [[ENDLESS]], {"y": [[ENDLESS]]})
+    with pytest.raises(Broken, match=r"not ready within 0\.5 s"):
+        try_bundle(endless, timeout_s=0.5)
+
+
+def test_a_process_that_nobody_waits_for_ends_itself(tmp_path: Path) -> None:
+    endless = with_golden(spinning_bundle(tmp_path), tmp_path, [[ENDLESS]], {"y": [[ENDLESS]]})
+    command = [sys.executable, "-m", "modeltap.engines.probation", str(os.getpid()), "1"]
+    request = msgspec.json.encode({name: str(path) for name, path in endless.items()})
+    ended = subprocess.run(command, input=request, capture_output=True, timeout=60, check=False)
+    assert ended.returncode == -signal.SIGXCPU
+
+
+def test_a_graph_that_eats_the_memory_does_so_in_its_own_process_up_to_a_limit(tmp_path: Path) -> None:
+    try_bundle(hungry_bundle(tmp_path / "modest", MEMORY_BYTES // 64))
+    with pytest.raises(Broken, match="the graph failed"):
+        try_bundle(hungry_bundle(tmp_path / "hungry", MEMORY_BYTES // 4 + 1))

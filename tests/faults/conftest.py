@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from fault_server import FaultServer, serving
 from flows_under_fault import LONG_MLP, SMALL_MLP, SMALL_TREES, UsedHomes, add_data, train
+from metered_home import make_metered_home
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +34,14 @@ def long_digest(used_homes: UsedHomes, tmp_path_factory: pytest.TempPathFactory)
     with serving(home) as server:
         digest: str = train(server, LONG_MLP)["digest"]
     return digest
+
+
+@pytest.fixture(scope="session")
+def metered_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with two deployments that have a price, and nothing that was used."""
+    folder = tmp_path_factory.mktemp("metered")
+    make_metered_home(folder / "home", folder)
+    return folder / "home"
 
 
 @pytest.fixture

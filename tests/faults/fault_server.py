@@ -115,6 +115,15 @@ class FaultServer:
         self.process.wait()
         self.forget()
 
+    def kill_all(self) -> None:
+        """The same with every worker of the server at once."""
+        workers = self.worker_pids()
+        self.kill()
+        for pid in workers:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        until("the workers end", lambda: not any(map(is_running, workers)))
+
     def stop(self) -> int:
         """The exit status after a polite request."""
         assert self.process is not None
@@ -137,8 +146,7 @@ class FaultServer:
     def close(self) -> None:
         """Ends whatever still runs on this home."""
         if self.process is not None and self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+            self.kill_all()
         self.forget()
         for pid in self.runner_pids():
             with suppress(ProcessLookupError):
@@ -154,6 +162,17 @@ class FaultServer:
                 if "modeltap.runner" in words and str(self.home) in words and is_running(process.pid):
                     found.append(process.pid)
         return found
+
+    def worker_pids(self) -> list[int]:
+        """The workers of the server that live; none where it serves alone."""
+        assert self.process is not None
+        found = []
+        with suppress(psutil.Error):
+            for process in psutil.Process(self.process.pid).children():
+                with suppress(psutil.Error):
+                    if "modeltap.wiring.worker" in process.cmdline() and is_running(process.pid):
+                        found.append(process.pid)
+        return sorted(found)
 
     def log(self) -> str:
         return self.home.with_name(f"{self.home.name}.log").read_text(errors="replace")

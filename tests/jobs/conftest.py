@@ -14,9 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from modeltap.domain.tenant import DEFAULT_TENANT
 from modeltap.jobs.supervisor import Supervisor
 from modeltap.storage.database import Database
-from modeltap.storage.jobs import JobRepository
+from modeltap.storage.jobs import JobQueue, JobRepository
 from modeltap.storage.opening import open_database
 
 SLEEPY_RUNNER = (sys.executable, str(Path(__file__).with_name("sleepy_runner.py")))
@@ -62,13 +63,18 @@ def database(home: Path) -> Iterator[Database]:
 
 @pytest.fixture
 def jobs(database: Database) -> JobRepository:
-    return JobRepository(database)
+    return JobRepository(database, DEFAULT_TENANT)
 
 
 @pytest.fixture
-def make_supervisor(jobs: JobRepository, home: Path, clock: Clock) -> Callable[..., Supervisor]:
+def queue(database: Database) -> JobQueue:
+    return JobQueue(database)
+
+
+@pytest.fixture
+def make_supervisor(queue: JobQueue, home: Path, clock: Clock) -> Callable[..., Supervisor]:
     def make(slots: int = 1, command: tuple[str, ...] = SLEEPY_RUNNER) -> Supervisor:
-        return Supervisor(jobs, home, slots=slots, command=command, clock=clock)
+        return Supervisor(queue, home, slots=slots, command=command, clock=clock)
 
     return make
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from modeltap.domain.progress import Progress
 from modeltap.jobs.journal import Journal
 from modeltap.jobs.lease import Lease
-from modeltap.storage.jobs import JobRepository
+from modeltap.storage.jobs import JobQueue
 from modeltap.storage.opening import open_database
 
 parser = argparse.ArgumentParser()
@@ -23,7 +23,7 @@ parser.add_argument("--fence", type=int)
 parser.add_argument("--home", type=Path)
 given = parser.parse_args()
 
-jobs = JobRepository(open_database(given.home))
+jobs = JobQueue(open_database(given.home))
 spec = jobs.get(given.job_id).spec
 journal = Journal(given.home, given.job_id)
 print(f"runner with fence {given.fence} says grüezi", flush=True)

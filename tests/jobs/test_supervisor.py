@@ -18,7 +18,7 @@ from modeltap.errors import LeaseLost
 from modeltap.jobs.journal import Journal
 from modeltap.jobs.processes import started_s
 from modeltap.jobs.supervisor import Supervisor, plan_signal
-from modeltap.storage.jobs import JobRepository
+from modeltap.storage.jobs import JobQueue, JobRepository
 
 NOW = datetime.now(UTC)
 Make = Callable[..., Supervisor]
@@ -53,7 +53,7 @@ def test_jobs_run_one_after_the_other_in_one_slot_and_leave_their_log(
 
 
 def test_a_runner_killed_with_9_is_followed_by_another_and_can_write_nothing(
-    jobs: JobRepository, home: Path, make_supervisor: Make, until: Until
+    jobs: JobRepository, queue: JobQueue, home: Path, make_supervisor: Make, until: Until
 ) -> None:
     job = jobs.add("train", {"stay": True}, NOW)
     supervisor = make_supervisor()
@@ -65,7 +65,7 @@ def test_a_runner_killed_with_9_is_followed_by_another_and_can_write_nothing(
     second = jobs.get(job.id)
     assert second.attempt == 2 and second.pid != first.pid
     with pytest.raises(LeaseLost):
-        jobs.finish(job.id, first.fence, "succeed", NOW)
+        queue.finish(job.id, first.fence, "succeed", NOW)
 
 
 def test_a_job_whose_runner_keeps_ending_fails_with_its_status(
@@ -102,10 +102,10 @@ import sys
 from pathlib import Path
 from modeltap.jobs.supervisor import Supervisor
 from modeltap.storage.opening import open_database
-from modeltap.storage.jobs import JobRepository
+from modeltap.storage.jobs import JobQueue
 home = Path({str(home)!r})
 command = [sys.executable, {str(Path(__file__).with_name("sleepy_runner.py"))!r}]
-Supervisor(JobRepository(open_database(home)), home, slots=1, command=command).tick()
+Supervisor(JobQueue(open_database(home)), home, slots=1, command=command).tick()
 """
     environment = {**os.environ, "MODELTAP_CRASH_AT": crash_at}
     ended = subprocess.run([sys.executable, "-c", script], env=environment, check=False)
@@ -207,13 +207,15 @@ def test_a_runner_that_stands_still_is_replaced(
 
 
 @pytest.mark.parametrize("off_by_s", [0.0, 5.0])
-def test_a_stranger_with_the_runners_number_is_left_alone(jobs: JobRepository, make_supervisor: Make, off_by_s: float) -> None:
+def test_a_stranger_with_the_runners_number_is_left_alone(
+    jobs: JobRepository, queue: JobQueue, make_supervisor: Make, off_by_s: float
+) -> None:
     stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"], start_new_session=True)
     try:
         jobs.add("train", {}, NOW)
-        job = jobs.claim(NOW, 10)
+        job = queue.claim(NOW, 10)
         assert job is not None
-        jobs.set_process(job.id, job.fence, stranger.pid, (started_s(stranger.pid) or 0) + off_by_s)
+        queue.set_process(job.id, job.fence, stranger.pid, (started_s(stranger.pid) or 0) + off_by_s)
         jobs.ask(job.id, "cancel", NOW)
         make_supervisor().tick()
         assert jobs.get(job.id).state == "cancelled"

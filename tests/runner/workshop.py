@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Coroutine, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,39 +13,44 @@ from typing import Any
 
 import httpx
 
-from modeltap.api.app import Activity, App
-from modeltap.api.guard import Guard
-from modeltap.api.inference import InferencePlane
-from modeltap.api.predict import PredictPlane
+from modeltap.api.app import App
 from modeltap.control.datasets import Datasets, parse_import_options
 from modeltap.control.trainings import Trainings
+from modeltap.control.usage import Usage
 from modeltap.domain.deployment import Deployment, Route
 from modeltap.domain.job import Job
+from modeltap.domain.quota import QuotaBook
 from modeltap.domain.snapshot import DeploymentSnapshot
+from modeltap.domain.tenant import DEFAULT_TENANT
 from modeltap.runner.kinds import step_for
 from modeltap.runner.steps import Step
-from modeltap.serving.replica import Replica
-from modeltap.serving.router import Router
+from modeltap.serving.limits import OwnLimits
+from modeltap.settings import Settings
 from modeltap.storage.artifacts import ArtifactStore
 from modeltap.storage.datasets import DatasetRepository
 from modeltap.storage.jobs import JobRepository
 from modeltap.storage.models import ModelRepository
 from modeltap.storage.opening import open_database
+from modeltap.telemetry.scrape import Scrape
+from modeltap.wiring.data_side import DataSide
+from modeltap.wiring.metering import USAGE_FOLDER, open_metering
+from modeltap.wiring.watching import Watching
 
 KEY = "mt-admin-of-the-tests"
+PEPPER = bytes(32)
 MAX_BODY_BYTES = 1 << 20
 
 
 class Workshop:
-    """One home; every step is done at once, in this process."""
+    """One home and one tenant in it; every step is done at once, in this process."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, tenant: str = DEFAULT_TENANT) -> None:
         self.home = home
         self.database = open_database(home)
         self.artifacts = ArtifactStore(home / "artifacts")
-        self.jobs = JobRepository(self.database)
-        self.models = ModelRepository(self.database)
-        datasets = DatasetRepository(self.database)
+        self.jobs = JobRepository(self.database, tenant)
+        self.models = ModelRepository(self.database, tenant)
+        datasets = DatasetRepository(self.database, tenant)
         self._datasets = Datasets(home, datasets, self.artifacts, self.jobs, lambda: None)
         self._trainings = Trainings(datasets, self.models, self.jobs, lambda: None, threads=1, checkpoint_every_s=10.0)
 
@@ -65,10 +71,6 @@ class Workshop:
     def files(self, ref: str) -> dict[str, Path]:
         """The bundle of a version, by file name."""
         return self.artifacts.paths(self.models.get(ref).digest)
-
-    def replica(self, ref: str) -> Replica:
-        version = self.models.get(ref)
-        return Replica(version.id, self.files(version.id))
 
     def route(self, ref: str) -> Route:
         version = self.models.get(ref)
@@ -99,7 +101,6 @@ class Plane:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self.router = Router(lambda route: Replica(f"{route.model}@{route.version}", workshop.artifacts.paths(route.digest)))
         now = datetime.now(UTC)
         deployments = {
             name: Deployment(
@@ -107,19 +108,41 @@ class Plane:
             )
             for name, ref in served.items()
         }
-        self.run(self.router.publish(DeploymentSnapshot(deployments)))
-        self.app = App(
-            guard=Guard(KEY),
-            predict=PredictPlane(self.router, max_body_bytes=MAX_BODY_BYTES),
-            inference=InferencePlane(self.router, max_body_bytes=MAX_BODY_BYTES),
-            control=_no_control,
-            activity=Activity(),
-            max_body_bytes=MAX_BODY_BYTES,
-        )
-        transport = httpx.ASGITransport(self.app)
+        self.run(self._open(workshop, DeploymentSnapshot(deployments={DEFAULT_TENANT: deployments})))
         self._client = httpx.AsyncClient(
-            transport=transport, base_url="http://plane", headers={"authorization": f"Bearer {KEY}"}
+            transport=httpx.ASGITransport(self.app), base_url="http://plane", headers={"authorization": f"Bearer {KEY}"}
         )
+
+    async def _open(self, workshop: Workshop, snapshot: DeploymentSnapshot) -> None:
+        settings = Settings(home=workshop.home, max_body_bytes=MAX_BODY_BYTES)
+        limits = OwnLimits(QuotaBook())
+        self.metering = open_metering(settings, limits.book, time.time)
+        usage = Usage(workshop.database, workshop.home / USAGE_FOLDER)
+        self.watching = Watching("server", time.time)
+        self.data = DataSide(
+            settings,
+            workshop.artifacts,
+            limits,
+            self.metering,
+            usage,
+            self.watching.watch,
+            admin_key=KEY,
+            pepper=PEPPER,
+            wall=time.time,
+        )
+        self.router = self.data.router
+        await self.data.publish(snapshot)
+        self.app = App(
+            guard=self.data.guard,
+            door=self.data.door,
+            control=_no_control,
+            activity=self.data.activity,
+            max_body_bytes=MAX_BODY_BYTES,
+            metrics=self._numbers,
+        )
+
+    async def _numbers(self) -> bytes:
+        return Scrape().render([self.watching.metrics.dump()])
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
@@ -136,6 +159,7 @@ class Plane:
     def close(self) -> None:
         self.run(self._client.aclose())
         self.run(self.router.close())
+        self.metering.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

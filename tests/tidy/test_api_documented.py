@@ -11,7 +11,7 @@ from modeltap.api.docs import DATA_PLANE
 from modeltap.api.problems import UNKNOWN, status_of_code
 from modeltap.errors import ModeltapError
 
-NOUNS = ("Datasets", "Jobs", "Models", "Deployments", "The server itself")
+NOUNS = ("Datasets", "Jobs", "Batches", "Models", "Deployments", "Keys", "Tenants", "Usage", "The server itself")
 
 
 def routes(title: str) -> list[str]:

@@ -1,10 +1,11 @@
 """A program that uses the SDK as a typed library. mypy reads it in the gate; nothing runs it."""
 
+from decimal import Decimal
 from pathlib import Path
 from typing import assert_type
 
 import modeltap
-from modeltap.client import Dataset, Deployment, Job, Predictions, TrainResult, Version
+from modeltap.client import Allowance, Dataset, Deployment, Job, Predictions, TrainResult, Version
 
 
 def train_and_ask(table: Path) -> float:
@@ -15,6 +16,8 @@ def train_and_ask(table: Path) -> float:
         ended = assert_type(client.jobs.wait(queued.id), Job)
         deployment = assert_type(client.deployments.create(waited.version, name="income"), Deployment)
         answers = assert_type(client.predict(deployment, [{"age": 39}]), Predictions)
+        assert_type(answers.cost, Decimal | None)
+        assert_type(answers.receipt.requests, Allowance | None)
         version = assert_type(client.models.get("adult@1"), Version)
         assert ended.is_resting
         return float(version.metrics["test"]["accuracy"]) if answers.model else 0.0

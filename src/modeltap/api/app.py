@@ -1,41 +1,27 @@
-"""The whole application: guard and request id for every path, the data plane in raw ASGI, the rest through FastAPI."""
+"""The whole application: request id and caller for every path, the data plane in raw ASGI, the rest through FastAPI."""
 
 from __future__ import annotations
 
 import logging
-import re
-import secrets
-import time
+from collections.abc import Awaitable, Callable
 
+from modeltap.api.activity import Activity
 from modeltap.api.asgi import Answer, ASGIApp, Message, Receive, Scope, Send, header, json_answer, send_answer
 from modeltap.api.body import limited
-from modeltap.api.guard import Guard
-from modeltap.api.inference import InferencePlane
-from modeltap.api.predict import PredictPlane
-from modeltap.api.problems import UNKNOWN, inference_problem, problem_answer, unexpected_answer
-from modeltap.errors import ModeltapError
+from modeltap.api.door import Door
+from modeltap.api.guard import NO_KEY, OPEN_PATHS, Guard, presented_key
+from modeltap.api.problems import problem_answer, unexpected_answer
+from modeltap.api.request_id import request_id_of
+from modeltap.domain.tenant import ANONYMOUS_KEY_ID, Principal
+from modeltap.errors import Forbidden, MethodNotAllowed, ModeltapError, Unauthenticated
+from modeltap.telemetry.scrape import CONTENT_TYPE
 
 _log = logging.getLogger(__name__)
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-UPLOAD_PATH = "/api/datasets"
-"""Takes bodies of any size, and counts them itself."""
+UPLOAD_PATHS = frozenset({"/api/batches", "/api/datasets", "/api/models/import"})
+"""Take bodies of any size, and count them themselves."""
+METRICS_PATH = "/metrics"
 LIVE_PATHS = frozenset({"/livez", "/healthz", "/health", "/ping"})
-
-
-class Activity:
-    """When the server was last used: what a server started in the background ends by."""
-
-    def __init__(self) -> None:
-        self.in_flight = 0
-        self.last_used_s = time.monotonic()
-
-    def begin(self) -> None:
-        self.in_flight += 1
-        self.last_used_s = time.monotonic()
-
-    def end(self) -> None:
-        self.in_flight -= 1
-        self.last_used_s = time.monotonic()
+TENANT_HEADER = b"modeltap-tenant"
 
 
 class App:
@@ -45,25 +31,41 @@ class App:
         self,
         *,
         guard: Guard,
-        predict: PredictPlane,
-        inference: InferencePlane,
+        door: Door,
         control: ASGIApp,
         activity: Activity,
         max_body_bytes: int,
+        metrics: Callable[[], Awaitable[bytes]],
     ) -> None:
+        """`metrics` gives the numbers of all processes as Prometheus text."""
         self._guard = guard
-        self._predict = predict
-        self._inference = inference
+        self._door = door
         self._control = control
         self._activity = activity
         self._max_body_bytes = max_body_bytes
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._control(scope, receive, send)
             return
-        given = header(scope, b"x-request-id")
-        request_id = given if given and _REQUEST_ID.fullmatch(given) else f"req-{secrets.token_hex(12)}"
+        path = scope["path"]
+        if path in LIVE_PATHS or path == "/readyz":
+            given = request_id_of(header(scope, b"x-request-id"))
+            what = "ready" if path == "/readyz" else "live"
+            await send_answer(send, json_answer({what: True}, headers=[(b"x-request-id", given.encode())]))
+            return
+        self._activity.begin()
+        try:
+            if self._door.takes(path):
+                await self._door.answer(scope, receive, send)
+            else:
+                await self._control_answer(scope, receive, send)
+        finally:
+            self._activity.end()
+
+    async def _control_answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request_id = request_id_of(header(scope, b"x-request-id"))
         started = False
 
         async def send_marked(message: Message) -> None:
@@ -74,41 +76,35 @@ class App:
             await send(message)
 
         path = scope["path"]
-        counted = path not in LIVE_PATHS and path != "/readyz"
-        if counted:
-            self._activity.begin()
+        answer: Answer | None = None
         try:
-            answer = await self._answer(scope, receive, send_marked, request_id)
+            scope["modeltap.principal"] = self._caller(scope)
+            if path == METRICS_PATH:
+                answer = await self._numbers(scope)
+                await send_answer(send_marked, answer)
+                return
+            if path not in UPLOAD_PATHS and scope["method"] not in ("GET", "HEAD"):
+                receive = await limited(scope, receive, limit_bytes=self._max_body_bytes)
+            await self._control(scope, receive, send_marked)
         except ModeltapError as problem:
-            answer = inference_problem(problem) if _is_inference(path) else problem_answer(problem, path)
+            answer = problem_answer(problem, path)
         except Exception:
             _log.exception("request %s failed", request_id)
             if started:
                 raise
-            answer = inference_problem(ModeltapError(UNKNOWN["detail"])) if _is_inference(path) else unexpected_answer(path)
-        finally:
-            if counted:
-                self._activity.end()
+            answer = unexpected_answer(path)
         if answer is not None:
             await send_answer(send_marked, answer)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> Answer | None:
-        """The answer, or None if it was sent already."""
-        path = scope["path"]
-        self._guard.check(scope)
-        if path in LIVE_PATHS:
-            return json_answer({"live": True})
-        if path == "/readyz":
-            return json_answer({"ready": True})
-        if path == "/predict" or path.startswith("/predict/"):
-            return await self._predict.answer(scope, receive, request_id)
-        if _is_inference(path):
-            return await self._inference.answer(scope, receive)
-        if path != UPLOAD_PATH and scope["method"] not in ("GET", "HEAD"):
-            receive = await limited(scope, receive, limit_bytes=self._max_body_bytes)
-        await self._control(scope, receive, send)
-        return None
+    async def _numbers(self, scope: Scope) -> Answer:
+        if scope["method"] not in ("GET", "HEAD"):
+            raise MethodNotAllowed(f"{METRICS_PATH} takes GET, given was {scope['method']}", allowed=("GET", "HEAD"))
+        if not scope["modeltap.principal"].is_root:
+            raise Forbidden("the numbers are of all tenants; they take the key in admin.key in the server's home")
+        return Answer(200, await self._metrics(), CONTENT_TYPE)
 
-
-def _is_inference(path: str) -> bool:
-    return path == "/v2" or path.startswith("/v2/")
+    def _caller(self, scope: Scope) -> Principal:
+        principal = self._guard.principal(presented_key(scope), tenant=header(scope, TENANT_HEADER))
+        if principal.key == ANONYMOUS_KEY_ID and scope["path"] not in OPEN_PATHS:
+            raise Unauthenticated(NO_KEY)
+        return principal

@@ -21,14 +21,14 @@ CHARSETS = frozenset({"utf-8", "ascii", "iso8859-1", "cp1252", "utf-16", "utf-16
 """As Python calls them; latin-1 and windows-1252 are two of these."""
 
 
-async def read_body(scope: Scope, receive: Receive, *, limit_bytes: int) -> bytes:
-    """The whole body. Raises TooLarge as soon as it is known, Unavailable if the client went away in the middle,
-    UnsupportedMedia if it is packed."""
+async def read_body(scope: Scope, receive: Receive, *, limit_bytes: int, is_packed: bool = False) -> bytes:
+    """The whole body, as it is. Raises TooLarge as soon as it is known, Unavailable if the client went away in the middle,
+    UnsupportedMedia if it is packed and the caller does not say that it may be."""
     declared = header(scope, b"content-length")
     if declared is not None and declared.isdigit() and int(declared) > limit_bytes:
         raise TooLarge(given_bytes=int(declared), limit_bytes=limit_bytes)
     coding = (header(scope, b"content-encoding") or "identity").casefold()
-    if coding != "identity":
+    if coding != "identity" and not is_packed:
         raise UnsupportedMedia(f"a body with the content-encoding '{coding[:40]}' is not read here; send it unpacked")
     parts = []
     size = 0

@@ -1,5 +1,5 @@
 """uvicorn as it is used here: a signal ends the server and not the process, and a connection that sends endless headers, stops
-sending, or goes on after it was answered, is closed instead of kept.
+sending or taking, or goes on after it was answered, is closed instead of kept.
 
 Timers are one a connection, not one a request: the data plane does not pay for them.
 """
@@ -7,25 +7,105 @@ Timers are one a connection, not one a request: the data plane does not pay for 
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import httptools
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-MAX_HEAD_BYTES = 64 * 1024
-"""Of the request line and all headers."""
+from modeltap.api.asgi import Header
+from modeltap.api.framing import (
+    MAX_HEAD_BYTES,
+    bare_answer,
+    framing_left,
+    head_without_offer,
+    hot_path_of,
+    is_long,
+    refused_head,
+)
+from modeltap.api.hot import HotPath
+
 HEAD_S = 15.0
 """From the first byte of a request, or the start of the connection, to the end of its headers."""
 SILENCE_S = 60.0
-"""Without a byte of a body that was announced."""
+"""In which hardly a byte comes of a body that was announced, or is taken of an answer."""
+SLOWEST_BYTES_S = 500
+"""What comes or is taken more slowly counts as silence."""
 MAX_UNREAD_BYTES = 1 << 20
 """Of a body that was answered before it was read, as one that is too large. To close at once would take the answer away from
 a client that still sends."""
+MAX_PIPELINED = 100
+"""Requests that a client may send before the first is answered. After these the connection is closed, in order."""
 LOOK_EVERY_S = 5.0
-_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+FLUSH_LOOK_S = 0.02
+"""Between two looks whether a slow reader has taken its whole answer."""
+
+_log = logging.getLogger(__name__)
+
+
+class HotCycle:
+    """One request that the hot path answers; to uvicorn it is what its own cycle is."""
+
+    __slots__ = ("connection", "disconnected", "keep_alive", "message_event", "more_body", "parts", "path", "response_complete")
+
+    def __init__(self, connection: HttpConnection, path: str) -> None:
+        self.connection = connection
+        self.path = path
+        self.parts: list[bytes] = []
+        self.more_body = True
+        self.response_complete = False
+        self.disconnected = False
+        self.keep_alive = True
+        self.message_event = _NEVER_WAITED
+
+    @property
+    def response_started(self) -> bool:
+        """An answer is written at once."""
+        return self.response_complete
+
+    @property
+    def on_lost(self) -> Callable[[], None] | None:
+        return self.connection.on_lost
+
+    @on_lost.setter
+    def on_lost(self, then: Callable[[], None] | None) -> None:
+        self.connection.on_lost = then
+
+    def respond(self, status: int, headers: list[Header], body: bytes) -> None:
+        """Writes the whole answer at once; nothing, if the client has left."""
+        connection = self.connection
+        self.response_complete = True
+        if self.disconnected or connection.transport.is_closing():
+            self.disconnected = True
+            return
+        lines = b"\r\n".join(map(_COLON, (*connection.server_state.default_headers, *headers)))
+        end = b"" if self.keep_alive else b"connection: close\r\n"
+        connection.transport.write(
+            b"%b%b\r\n%bcontent-length: %d\r\n\r\n%b" % (STATUS_LINE[status], lines, end, len(body), body)
+        )
+        if not self.keep_alive:
+            connection.transport.close()
+        connection.answered()
+
+    def when_flushed(self, then: Callable[[], None]) -> None:
+        self.connection.when_flushed(then)
+
+
+_COLON = b": ".join
+
+
+class _NeverWaited:
+    """uvicorn sets the event of a cycle whose client has left; nobody waits for that of a hot one."""
+
+    def set(self) -> None:
+        return
+
+
+_NEVER_WAITED = _NeverWaited()
 
 
 class HttpServer(uvicorn.Server):
@@ -46,15 +126,38 @@ class HttpServer(uvicorn.Server):
 
 
 class HttpConnection(HttpToolsProtocol):
-    """One connection, with limits on what a client may leave undone."""
+    """One connection, with limits on what a client may leave undone. Requests that the hot path takes are answered by it;
+    `hot` is None where there is none, and every request then goes to the application."""
+
+    hot: HotPath | None = None
+    closed: Callable[[], None] | None = None
+    """Called, as a function of no arguments, whenever a connection is over."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._heard_s = self.loop.time()
         self._head_since_s: float | None = self._heard_s
         self._head_bytes = 0
+        self._segment_bytes = 0
+        self._body_bytes = 0
+        self._framing_bytes = 0
         self._unread_bytes = 0
+        self._looked_s = self._heard_s
+        self._moved_bytes = 0
+        """Heard since the last look."""
+        self._unsent_bytes = 0
+        self._was_taken = False
+        """Since the last look: the system took what was written, down to where more is welcome."""
+        self._slow_s = 0.0
+        self._refusal: bytes | None = None
+        self._is_deaf = False
+        """What still comes is not read: the connection ends once what was asked before is answered."""
+        self._is_offer = False
+        """The head that is read also offers another protocol; it will be read again without the offer."""
         self._overtaken: list[RequestResponseCycle] = []
+        self._unflushed: list[Callable[[], None]] = []
+        self.on_lost: Callable[[], None] | None = None
+        """Of the call that is being answered: what to do when nobody waits for it any more."""
         self._look_again()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -63,37 +166,192 @@ class HttpConnection(HttpToolsProtocol):
         for cycle in self._overtaken:
             cycle.disconnected = not cycle.response_complete
             cycle.message_event.set()
+        self._unflushed.clear()  # what was not handed over is not delivered
+        if self.on_lost is not None:
+            self.on_lost()
         super().connection_lost(exc)
+        if self.closed is not None:
+            self.closed()
+
+    def when_flushed(self, then: Callable[[], None]) -> None:
+        """Calls `then` once every byte written so far was handed to the system; never, if the connection is lost before."""
+        if self.transport.is_closing() and self.cycle is not None and self.cycle.disconnected:
+            return
+        if self.transport.get_write_buffer_size() == 0:
+            then()
+        else:
+            if not self._unflushed:  # uvloop hands over what was written when this turn of the loop ends
+                self.loop.call_soon(self._look_flushed)
+            self._unflushed.append(then)
+
+    def _look_flushed(self) -> None:
+        if not self._unflushed:
+            return
+        if self.transport.get_write_buffer_size():
+            self.loop.call_later(FLUSH_LOOK_S, self._look_flushed)
+            return
+        done, self._unflushed = self._unflushed, []
+        for then in done:
+            then()
 
     def data_received(self, data: bytes) -> None:
+        if self._is_deaf:
+            return
         self._heard_s = self.loop.time()
-        super().data_received(data)
+        self._segment_bytes = len(data)
+        self._unset_keepalive_if_required()
+        headers, body_bytes = self.headers, self._body_bytes
+        self._parse(data)
         if self._head_since_s is not None:
             self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-                self.transport.write(_TOO_LARGE)
-                self.transport.close()
-        elif self.cycle is not None and self.cycle.response_complete:
-            self._unread_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse(bare_answer(431))
+        elif headers is self.headers:  # all of it belongs to a message that began before
+            self._moved_bytes += len(data)
+            if not isinstance(self.cycle, HotCycle):
+                self._weigh(len(data), self._body_bytes - body_bytes)
+            if self.cycle is not None and self.cycle.response_complete and not self.cycle.more_body:
+                self._head_since_s = self._heard_s  # blank lines, say: the next head is due as if it had begun
+
+    def _parse(self, data: bytes) -> None:
+        """Hands the data to the parser, which calls back. An offer of another protocol is as if it had not been made: the
+        parser would leave the body of such a request unread, and take it for the next request."""
+        while data:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as stopped:
+                rest = data[stopped.args[0] :]
+                version = self.parser.get_http_version()
+                data = head_without_offer(self.parser.get_method(), self.url, version, self.headers) + rest
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+                self._is_offer = False
+            except httptools.HttpParserError as problem:
+                if self._refusal is None and isinstance(problem, httptools.HttpParserCallbackError):
+                    _log.error("a connection failed", exc_info=problem)
+                self._refuse(bare_answer(400) if self._refusal is None else self._refusal)
+                return
+
+    def _weigh(self, received_bytes: int, body_bytes: int) -> None:
+        """Refuses a body that is mostly framing, and ends one that nobody will read."""
+        self._framing_bytes = framing_left(self._framing_bytes, received_bytes, body_bytes)
+        if self._framing_bytes > MAX_HEAD_BYTES:
+            self._refuse(bare_answer(400))
+        elif self.cycle is not None and self.cycle.response_complete and self.cycle.more_body:
+            self._unread_bytes += received_bytes
             if self._unread_bytes > MAX_UNREAD_BYTES:
                 self.transport.close()
 
+    def _refuse(self, answer: bytes) -> None:
+        """Ends the connection with this answer to what cannot be read; what was asked before it is answered first."""
+        cycle = self.cycle
+        self._is_deaf = True
+        if cycle is not None and not cycle.response_complete:
+            if cycle.more_body and self.pipeline:  # the fault is in it, and it waits for others: they are the last
+                self.pipeline.popleft()
+                cycle = self.cycle = self._overtaken[-1]
+            if not cycle.more_body:
+                cycle.keep_alive = False
+                return
+        if not self.transport.is_closing() and (cycle is None or not cycle.more_body or not cycle.response_started):
+            self.transport.write(answer)
+        self.transport.close()
+
+    def resume_writing(self) -> None:
+        self._was_taken = True
+        super().resume_writing()
+
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
         self._head_bytes = 0
+        self._framing_bytes = 0
         if self._head_since_s is None:
             self._head_since_s = self._heard_s
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._head_since_s is None:
+            return  # behind the body: whoever judged the head did not see it
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+
     def on_headers_complete(self) -> None:
+        if self.transport.is_closing():
+            self._stop()
+        if self._head_bytes + self._segment_bytes > MAX_HEAD_BYTES and is_long(self.url, self.headers):
+            self._stop(bare_answer(431))
         self._head_since_s = None
         before = self.cycle
-        super().on_headers_complete()
+        is_first = before is None or before.response_complete
+        if self.hot is not None and is_first and not self.flow.write_paused:
+            path = hot_path_of(self.parser.get_method(), self.url, self.headers)
+            if path is not None and self.parser.get_http_version() == "1.1" and not self.expect_100_continue:
+                self.cycle = HotCycle(self, path)  # type: ignore[assignment]
+                return
+        refusal = refused_head(self.parser.get_http_version(), self.headers)
+        if refusal is not None:
+            self._stop(refusal)
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                self._stop(bare_answer(405))
+            self._is_offer = True
+            return
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self._stop()
+        self._begin_ordinary()
         if before is not None and not before.response_complete:  # a client that did not wait for its answer
             self._overtaken = [cycle for cycle in (*self._overtaken, before) if not cycle.response_complete]
 
+    def _begin_ordinary(self) -> None:
+        """The request becomes a task of the application, as uvicorn does it."""
+        url, headers, waits = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()  # makes a scope, which a hot request does not need, and forgets what was read
+        self.url, self.headers, self.expect_100_continue = url, headers, waits
+        self.scope["headers"] = headers
+        self.scope["modeltap.connection"] = self  # type: ignore[typeddict-unknown-key]
+        super().on_headers_complete()
+
+    def answered(self) -> None:
+        """A hot request is over. No timer is set for it: `_close_if_stuck` looks after connections that stay silent."""
+        if self.pipeline or self.flow.read_paused:
+            self.on_response_complete()
+        else:
+            self.server_state.total_requests += 1
+
+    def _stop(self, answer: bytes = b"") -> None:
+        """The head gets this answer or none: raises what ends the parsing."""
+        self._refusal = answer
+        raise ValueError("this head is refused")
+
+    def on_body(self, body: bytes) -> None:
+        if isinstance(self.cycle, HotCycle):
+            self.cycle.parts.append(body)
+        else:
+            self._body_bytes += len(body)
+            super().on_body(body)
+
     def on_message_complete(self) -> None:
+        if self._is_offer:
+            return
+        cycle = self.cycle
+        if isinstance(cycle, HotCycle):
+            cycle.more_body = False
+            self._unread_bytes = 0
+            cycle.keep_alive = cycle.keep_alive and self.parser.should_keep_alive()
+            body = cycle.parts[0] if len(cycle.parts) == 1 else b"".join(cycle.parts)
+            assert self.hot is not None
+            if self.hot.begin(cycle, cycle.path, self.headers, body):
+                return
+            self.cycle = None  # it goes the ordinary way after all
+            self._begin_ordinary()
+            super().on_body(body)
         super().on_message_complete()
         if self.cycle.response_complete:  # it was answered before it was read, and is over only now
+            self.cycle.more_body = False
             self._head_since_s = self._heard_s
             self._unread_bytes = 0
 
@@ -102,15 +360,39 @@ class HttpConnection(HttpToolsProtocol):
 
     def _close_if_stuck(self) -> None:
         now_s = self.loop.time()
-        if self._head_since_s is not None:
-            stuck = now_s - self._head_since_s >= HEAD_S
-        else:
-            stuck = self._owes_body() and now_s - self._heard_s >= SILENCE_S
-        if stuck:
+        unsent_bytes = self.transport.get_write_buffer_size()
+        is_silent = self._is_silent(now_s, unsent_bytes)
+        if is_silent and unsent_bytes:
+            self.transport.abort()  # to close would wait until it is taken, for ever
+        elif is_silent or self._is_late(now_s):
             self.transport.close()
+        self._look_again()
+
+    def _is_silent(self, now_s: float, unsent_bytes: int) -> bool:
+        """Whether the client has hardly taken its answer, or hardly sent its body, for SILENCE_S. Also notes what it did."""
+        passed_s, self._looked_s = now_s - self._looked_s, now_s
+        taken_bytes, self._unsent_bytes = self._unsent_bytes - unsent_bytes, unsent_bytes
+        if unsent_bytes:
+            moves = self._was_taken or taken_bytes >= SLOWEST_BYTES_S * passed_s
         else:
-            self._look_again()
+            moves = not self._owes_body() or self._moved_bytes >= SLOWEST_BYTES_S * passed_s
+        self._slow_s = 0.0 if moves else self._slow_s + passed_s
+        self._was_taken, self._moved_bytes = False, 0
+        return self._slow_s >= SILENCE_S
+
+    def _is_late(self, now_s: float) -> bool:
+        """Whether nothing is being answered and the client should have sent a head, or the next one."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            return False
+        if self._head_since_s is not None:
+            return now_s - self._head_since_s >= HEAD_S
+        return isinstance(self.cycle, HotCycle) and now_s - self._heard_s >= self.timeout_keep_alive
 
     def _owes_body(self) -> bool:
         """Whether the client is the one to go on; not while we ourselves do not read."""
         return self.cycle is not None and self.cycle.more_body and not self.flow.read_paused
+
+
+def connection_with(hot: HotPath | None, closed: Callable[[], None]) -> type[HttpConnection]:
+    """The kind of connection whose requests this hot path may take, and that calls `closed` when it is over."""
+    return type("ServedConnection", (HttpConnection,), {"hot": hot, "closed": staticmethod(closed)})

@@ -5,30 +5,56 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, Response
 from starlette.exceptions import HTTPException
 
 from modeltap import __version__
-from modeltap.api import control_data, control_deployments, control_jobs, control_models, control_server
+from modeltap.api import (
+    control_batches,
+    control_data,
+    control_deployments,
+    control_imports,
+    control_jobs,
+    control_keys,
+    control_models,
+    control_server,
+    control_tenants,
+    control_usage,
+)
+from modeltap.api.access import PREFIX, check_access, methods_of
 from modeltap.api.asgi import Answer
 from modeltap.api.body import media_type
 from modeltap.api.docs import render_docs
 from modeltap.api.problems import problem_answer, unexpected_answer
-from modeltap.api.services import Services
+from modeltap.api.services import ServicesOf
 from modeltap.errors import InvalidInput, MethodNotAllowed, ModeltapError, NotFound, UnsupportedMedia
 
 UNREADABLE = "There was an error parsing the body"
 """FastAPI's words for a body that its JSON reader failed on in any way but the usual one."""
 
 
-def control_app(services: Services) -> FastAPI:
-    """The application under `/api`, with `/docs` and `/openapi.json`."""
+ROUTES = (
+    control_data,
+    control_jobs,
+    control_batches,
+    control_models,
+    control_imports,
+    control_deployments,
+    control_keys,
+    control_tenants,
+    control_usage,
+    control_server,
+)
+
+
+def control_app(services_of: ServicesOf) -> FastAPI:
+    """The application under `/api`, with `/docs` and `/openapi.json`, which any key may read."""
     app = FastAPI(title="modeltap", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
-    app.state.services = services
-    for module in (control_data, control_jobs, control_models, control_deployments, control_server):
-        app.include_router(module.router, prefix="/api")
+    app.state.services_of = services_of
+    for module in ROUTES:
+        app.include_router(module.router, prefix=PREFIX, dependencies=[Depends(check_access)])
 
     @app.get("/docs", include_in_schema=False, response_class=HTMLResponse)
     def docs() -> str:
@@ -54,7 +80,10 @@ def control_app(services: Services) -> FastAPI:
     def plain(request: Request, problem: HTTPException) -> Response:
         path = request.url.path
         if problem.status_code == 405:
-            return _response(problem_answer(MethodNotAllowed(f"{path} does not take {request.method}; see /docs"), path))
+            wrong_method = MethodNotAllowed(
+                f"{path} does not take {request.method}; see /docs", allowed=methods_of(path) or ("GET", "HEAD")
+            )
+            return _response(problem_answer(wrong_method, path))
         if problem.status_code == 404:
             return _response(problem_answer(NotFound(f"there is no path {path}; see /docs"), path))
         if problem.detail == UNREADABLE:

@@ -54,7 +54,7 @@ async def add_dataset(
     options = parse_import_options(given)
     upload = await asyncio.to_thread(services.datasets.new_upload)
     try:
-        await _spool(request, upload, services.max_upload_bytes)
+        await spool(request, upload, services.max_upload_bytes)
         job = await asyncio.to_thread(services.datasets.start_import, name, filename, upload, options)
     except BaseException:
         upload.unlink(missing_ok=True)
@@ -86,7 +86,8 @@ def remove_dataset(ref: str, services: Use) -> dict[str, Any]:
     return {"removed": services.datasets.remove(ref)}
 
 
-async def _spool(request: Request, upload: Path, limit_bytes: int) -> None:
+async def spool(request: Request, upload: Path, limit_bytes: int) -> None:
+    """Writes the request's body to a file. Raises TooLarge, Unavailable if the client went away, StorageFailed."""
     size = 0
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit_bytes:

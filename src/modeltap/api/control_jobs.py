@@ -8,11 +8,13 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import HTMLResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from modeltap.api.access import caller
 from modeltap.api.services import Services, Use
+from modeltap.control.batches import may_see
 from modeltap.domain.job import ENDED, REPORT_FILE, Job, JobState
 from modeltap.errors import NotFound
 
@@ -22,6 +24,15 @@ KEEP_ALIVE_S = 15.0
 MAX_OFFSET = 2**40
 """No job writes as much, and no file system refuses to look there."""
 Offset = Annotated[int, Query(ge=0, le=MAX_OFFSET)]
+
+
+def check_visible(job_id: str, request: Request, services: Use) -> None:
+    """Raises NotFound for a job that the key may not see, as for one that is not there."""
+    if not may_see(caller(request), services.jobs.get(job_id)):
+        raise NotFound(f"there is no job '{job_id}'; 'modeltap jobs list' shows all")
+
+
+VISIBLE = [Depends(check_visible)]
 
 
 class TrainRequest(BaseModel):
@@ -82,12 +93,12 @@ def list_jobs(services: Use, state: JobState | None = None, limit: Annotated[int
     return {"jobs": [job_facts(job) for job in services.jobs.list(state, limit=limit)]}
 
 
-@router.get("/jobs/{job_id}")
+@router.get("/jobs/{job_id}", dependencies=VISIBLE)
 def show_job(job_id: str, services: Use) -> dict[str, Any]:
     return job_facts(services.jobs.get(job_id))
 
 
-@router.post("/jobs/{job_id}/{action}")
+@router.post("/jobs/{job_id}/{action}", dependencies=VISIBLE)
 def change_job(job_id: str, action: Literal["pause", "resume", "cancel"], services: Use) -> dict[str, Any]:
     """Ask for it; a running job does it at its next checkpoint."""
     now = datetime.now(UTC)
@@ -96,7 +107,7 @@ def change_job(job_id: str, action: Literal["pause", "resume", "cancel"], servic
     return job_facts(job)
 
 
-@router.get("/jobs/{job_id}/log")
+@router.get("/jobs/{job_id}/log", dependencies=VISIBLE)
 def read_log(job_id: str, services: Use, offset: Offset = 0) -> dict[str, Any]:
     """What the job wrote from byte `offset` on, and the offset to go on from."""
     text, following = services.journal(job_id).read_log(offset)
@@ -115,7 +126,7 @@ def read_report(job_id: str, services: Use) -> Response:
     return HTMLResponse(path.read_bytes())
 
 
-@router.get("/jobs/{job_id}/events")
+@router.get("/jobs/{job_id}/events", dependencies=VISIBLE)
 async def follow_job(
     job_id: str,
     services: Use,

@@ -10,7 +10,7 @@ DATA_PLANE = [
      "CSV text, a picture, or a form."),
     ("POST", "/predict", "The same, where there is one deployment or one marked as the default."),
     ("GET", "/v2/models/{deployment}", "Open Inference Protocol: names, datatypes and shapes."),
-    ("POST", "/v2/models/{deployment}/infer", "Open Inference Protocol: tensors as JSON."),
+    ("POST", "/v2/models/{deployment}/infer", "Open Inference Protocol: tensors as JSON or bytes."),
     ("GET", "/livez", "Whether the process lives; needs no key."),
     ("GET", "/readyz", "Whether it takes requests; needs no key."),
 ]  # fmt: skip

@@ -1,142 +1,223 @@
-"""Open Inference Protocol /v2 over JSON: a deployment is a model, its version the one that it routes to.
+"""Open Inference Protocol /v2 over HTTP: a deployment is a model, its version the one that it routes to.
 
-Source: the protocol's REST specification, "required API"; datatypes as in `domain/signature`.
+Source: the protocol's REST specification with the extensions for binary tensors, model configuration and statistics.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
-import msgspec
-
-from modeltap import __version__
-from modeltap.api.asgi import Answer, Receive, Scope, header, json_answer
-from modeltap.api.body import apart, parse_json, read_body
-from modeltap.api.tensors import WireTensor, read_tensors, write_tensors
+from modeltap.api.asgi import Answer, Header, Receive, Scope, header, json_answer
+from modeltap.api.body import INLINE_BYTES, INLINE_PICTURE_BYTES, apart, parse_json, read_body
+from modeltap.api.codings import asked_coding, pack, unpack
+from modeltap.api.hot import Ready
+from modeltap.api.inference_answer import plan_outputs, write_answer
+from modeltap.api.inference_model import (
+    index_entry,
+    model_config,
+    model_metadata,
+    model_statistics,
+    server_metadata,
+    version_number,
+)
+from modeltap.api.inference_request import InferRequest, parse_request
+from modeltap.api.inference_versions import InferenceVersions
+from modeltap.batching.queue import BULK
 from modeltap.domain.signature import Batch
-from modeltap.errors import InvalidInput, MethodNotAllowed, NotFound, Unavailable, UnsupportedMedia
-from modeltap.serving.replica import Replica
-from modeltap.serving.router import Router
+from modeltap.errors import InvalidInput, MethodNotAllowed, NotFound, Unavailable
+from modeltap.serving.call import Call
+from modeltap.serving.plane import Plane
+from modeltap.serving.version import Version
 
-PLATFORM = "onnxruntime_onnx"
-LONGEST_NAME = 200
-"""Of what a request named and does not exist, in the answer that says so."""
-
-
-class WantedOutput(msgspec.Struct, frozen=True):
-    name: str
-    parameters: dict[str, Any] = {}
-
-
-class InferRequest(msgspec.Struct, frozen=True):
-    """The wire shape of an inference request."""
-
-    inputs: list[WireTensor]
-    id: str | None = None
-    parameters: dict[str, Any] = {}
-    outputs: list[WantedOutput] | None = None
+MODELS = "/v2/models/"
+INFER = "/infer"
+MAX_HEAD_DIGITS = 12
+NO_SHARED_MEMORY = "shared memory is not read or written here; send tensors in the request"
 
 
 class InferencePlane:
     """Answers everything under `/v2`."""
 
-    def __init__(self, router: Router, *, max_body_bytes: int) -> None:
-        self._router = router
+    def __init__(self, plane: Plane, *, max_body_bytes: int) -> None:
+        self._plane = plane
+        self._versions = InferenceVersions(plane)
         self._max_body_bytes = max_body_bytes
 
-    async def answer(self, scope: Scope, receive: Receive) -> Answer:
-        """The answer to one request. Raises NotFound, InvalidInput, InvalidValue, TooLarge, Unavailable."""
-        parts = [part for part in scope["path"].split("/") if part][1:]
+    def read(self, path: str, headers: list[Header], body: bytes, call: Call) -> Ready | None:
+        """A small inference request, read at once; None for every other one."""
+        if not path.startswith(MODELS) or not path.endswith(INFER):
+            return None
+        name, _, wanted = path[len(MODELS) : -len(INFER)].partition("/versions/")
+        if not name or "/" in name or "/" in wanted:
+            return None
+        version = self._versions.find(call, name, wanted)
+        head_length, coding = None, None
+        for key, value in reversed(headers):  # of one that comes twice the first counts, as everywhere
+            if key == b"inference-header-content-length":
+                head_length = value.decode("latin-1").strip()
+            elif key == b"accept-encoding":
+                coding = asked_coding(value.decode("latin-1"))
+        request = parse_request(body, head_bytes=_head_bytes(head_length))
+        if len(body) > INLINE_PICTURE_BYTES and _may_hold_pictures(version):
+            return None
+        return self._ready(call, name, version, request, coding)
+
+    async def answer(self, scope: Scope, receive: Receive, call: Call) -> Answer:
+        """The answer to one request. Raises NotFound, InvalidInput, InvalidValue, TooLarge, Unavailable, LimitReached."""
+        path = scope["path"]
+        parts = [part for part in path.split("/") if part][1:]
         match parts:
             case []:
                 _takes(scope, "GET")
-                return json_answer({"name": "modeltap", "version": __version__, "extensions": []})
+                return json_answer(server_metadata())
             case ["health", "live" | "ready" as what]:
                 return json_answer({what: True})
+            case ["models", "stats"]:
+                _takes(scope, "GET")
+                return json_answer({"model_stats": self._versions.statistics(call)})
             case ["models", name, *rest]:
-                return await self._model(name, rest, scope, receive)
-        raise NotFound(f"there is no path {scope['path']}")
+                wanted = ""
+                if len(rest) >= 2 and rest[0] == "versions":
+                    wanted, rest = rest[1], rest[2:]
+                return await self._model(name, wanted, rest, scope, receive, call)
+            case ["repository", *rest]:
+                return await self._repository(rest, scope, receive, call)
+            case ["systemsharedmemory" | "cudasharedmemory", *rest] if rest:
+                return _shared_memory(rest[-1], scope)
+        raise _no_path(path)
 
-    async def _model(self, name: str, rest: list[str], scope: Scope, receive: Receive) -> Answer:
-        version = None
-        if len(rest) >= 2 and rest[0] == "versions":
-            version, rest = rest[1], rest[2:]
+    async def _model(self, name: str, wanted: str, rest: list[str], scope: Scope, receive: Receive, call: Call) -> Answer:
         if rest == ["ready"]:
             _takes(scope, "GET")
-            return self._ready(name, version)
-        replica = self._find(name, version)
+            return self._is_ready(name, wanted, call)
+        version = self._versions.find(call, name, wanted)
         if rest == ["infer"]:
             _takes(scope, "POST")
-            if header(scope, b"inference-header-content-length") is not None:
-                raise UnsupportedMedia("binary tensors are not read here; send their data as JSON (binary_data: false)")
-            body = await read_body(scope, receive, limit_bytes=self._max_body_bytes)
-            replica = self._find(name, version)
-            with replica.used():
-                return await _infer(replica, name, body)
-        if not rest:
-            _takes(scope, "GET")
-            return json_answer(_metadata(replica, name))
-        raise NotFound(f"there is no path {scope['path']}")
+            return await self._infer(name, wanted, scope, receive, call)
+        told: dict[str, Any]
+        match rest:
+            case []:
+                told = model_metadata(name, version)
+            case ["config"]:
+                assert call.deployment is not None
+                told = model_config(name, call.deployment, version)
+            case ["stats"]:
+                told = {"model_stats": [model_statistics(name, version)]}
+            case _:
+                raise _no_path(scope["path"])
+        _takes(scope, "GET")
+        return json_answer(told)
 
-    def _ready(self, name: str, version: str | None) -> Answer:
+    def _is_ready(self, name: str, wanted: str, call: Call) -> Answer:
         try:
-            self._find(name, version)
+            self._versions.find(call, name, wanted)
         except Unavailable:
             return json_answer({"name": name, "ready": False}, status=503)
         return json_answer({"name": name, "ready": True})
 
-    def _find(self, name: str, version: str | None) -> Replica:
-        if name not in self._router.deployments():
-            raise NotFound(f"Request for unknown model: '{name[:LONGEST_NAME]}' is not found")
-        replica = self._router.find(name)
-        served = _version(replica)
-        if version is not None and version != served:
-            raise NotFound(
-                f"Request for unknown model: '{name}' version '{version[:LONGEST_NAME]}' is not found; served is '{served}'"
-            )
-        return replica
+    async def _infer(self, name: str, wanted: str, scope: Scope, receive: Receive, call: Call) -> Answer:
+        body = await self._body(scope, receive)
+        head_bytes = _head_bytes(header(scope, b"inference-header-content-length"))
+        coding = asked_coding(header(scope, b"accept-encoding"))
+        version = self._versions.find(call, name, wanted)
+        with version.held():
+
+            def read() -> Ready:
+                return self._ready(call, name, version, parse_request(body, head_bytes=head_bytes), coding)
+
+            inline_bytes = INLINE_PICTURE_BYTES if _may_hold_pictures(version) else INLINE_BYTES
+            ready = await apart(len(body), read, inline_bytes=inline_bytes)
+            outputs = await self._plane.infer(call, ready.inputs, ready.rows)
+            return await apart(sum(values.nbytes for values in outputs.values()), lambda: ready.show(outputs))
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+        """The whole body, unpacked; a long or packed one on a thread."""
+        coding = (header(scope, b"content-encoding") or "identity").casefold()
+        if coding == "identity":
+            return await read_body(scope, receive, limit_bytes=self._max_body_bytes)
+        packed = await read_body(scope, receive, limit_bytes=self._max_body_bytes, is_packed=True)
+        return await asyncio.to_thread(unpack, packed, coding, limit_bytes=self._max_body_bytes)
+
+    def _ready(self, call: Call, name: str, version: Version, request: InferRequest, coding: str | None) -> Ready:
+        """What the graph is asked, and how its outputs become the answer."""
+        planned = plan_outputs(version.signature, request)
+        inputs, rows = self._versions.reader(version).read(request.tensors)
+        hurry(call, request)
+        number = version_number(version)
+
+        def show(outputs: Batch) -> Answer:
+            answer = write_answer(name, number, request.id, planned, outputs)
+            if coding is not None:
+                answer.body = pack(answer.body, coding)
+                answer.headers.append((b"content-encoding", coding.encode()))
+            return answer
+
+        return Ready(inputs, rows, show)
+
+    async def _repository(self, rest: list[str], scope: Scope, receive: Receive, call: Call) -> Answer:
+        match rest:
+            case ["index"]:
+                _takes(scope, "POST")
+                body = await read_body(scope, receive, limit_bytes=INLINE_BYTES)
+                asked = parse_json(body) if body.strip() else {}
+                if not isinstance(asked, dict):
+                    raise InvalidInput('the body is an object, such as {"ready": true}, or empty')
+                entries = [index_entry(*one) for one in self._plane.listed(call)]
+                return json_answer([entry for entry in entries if entry["state"] == "READY" or not asked.get("ready")])
+            case ["models", name, "load" | "unload" as what]:
+                _takes(scope, "POST")
+                raise InvalidInput(unmanaged(name, what))
+        raise _no_path(scope["path"])
 
 
-async def _infer(replica: Replica, name: str, body: bytes) -> Answer:
-    def read() -> tuple[InferRequest, Batch]:
-        request = _parse(body)
-        return request, read_tensors(request.inputs, replica.reader)
-
-    def show() -> Answer:
-        wanted = None if request.outputs is None else [output.name for output in request.outputs]
-        answer: dict[str, Any] = {"model_name": name, "model_version": _version(replica)}
-        if request.id is not None:
-            answer["id"] = request.id
-        answer["outputs"] = write_tensors(outputs, replica.signature, wanted)
-        return json_answer(answer, headers=[(b"modeltap-model", replica.model_id.encode())])
-
-    request, batch = await apart(len(body), read)
-    outputs = await replica.run(batch)
-    return await apart(len(body), show)
+def hurry(call: Call, request: InferRequest) -> None:
+    """The request's own time limit and priority, where it has them; it cannot wait longer than its deployment lets it."""
+    if request.timeout_us:
+        assert call.deployment is not None
+        limit_s = min(request.timeout_us / 1e6, call.deployment.terms.deadline_ms / 1000)
+        deadline_s = call.started_s + limit_s
+        call.deadline_s = deadline_s if call.deadline_s is None else min(call.deadline_s, deadline_s)
+    if request.priority > 1:
+        call.priority = BULK
 
 
-def _parse(body: bytes) -> InferRequest:
-    value = parse_json(body)
-    try:
-        return msgspec.convert(value, InferRequest)
-    except msgspec.ValidationError as problem:
-        raise InvalidInput(f"this is not an inference request: {problem}") from None
+def unmanaged(name: str, what: str) -> str:
+    """Why a model is not loaded or unloaded by whoever calls it."""
+    return (
+        f"failed to {what} '{name[:80]}': models are served because they are deployed, and loaded when they are called;"
+        " use 'modeltap deploy' and 'modeltap undeploy'"
+    )
 
 
-def _metadata(replica: Replica, name: str) -> dict[str, Any]:
-    return {
-        "name": name,
-        "versions": [_version(replica)],
-        "platform": PLATFORM,
-        "inputs": [msgspec.to_builtins(spec) for spec in replica.signature.inputs],
-        "outputs": [msgspec.to_builtins(spec) for spec in replica.signature.outputs],
-    }
+def _may_hold_pictures(version: Version) -> bool:
+    return any(column.kind == "image" for column in version.reader.features)
 
 
-def _version(replica: Replica) -> str:
-    return replica.model_id.rpartition("@")[2]
+def _shared_memory(what: str, scope: Scope) -> Answer:
+    """There are no regions, so that all of them are listed, or forgotten, at once."""
+    if what == "status":
+        _takes(scope, "GET")
+        return json_answer([])
+    _takes(scope, "POST")
+    if what == "unregister":
+        return json_answer({})
+    raise InvalidInput(NO_SHARED_MEMORY)
+
+
+def _head_bytes(given: str | None) -> int | None:
+    if given is None:
+        return None
+    if not given.isascii() or not given.isdigit() or len(given) > MAX_HEAD_DIGITS:
+        raise InvalidInput(f"Inference-Header-Content-Length is '{given[:40]}'; it is the number of bytes of the JSON")
+    return int(given)
 
 
 def _takes(scope: Scope, method: str) -> None:
     if scope["method"] != method and not (method == "GET" and scope["method"] == "HEAD"):
-        raise MethodNotAllowed(f"{scope['path']} takes {method}, given was {scope['method']}")
+        allowed = ("GET", "HEAD") if method == "GET" else (method,)
+        raise MethodNotAllowed(f"{scope['path']} takes {method}, given was {scope['method']}", allowed=allowed)
+
+
+def _no_path(path: str) -> NotFound:
+    return NotFound(f"there is no path {path[:200]}")

@@ -4,6 +4,8 @@
 {"inputs": {name: column}}  → {"outputs": {name: column}, "model", "id"}
 {own input: row or rows}    → {own output: answer or answers}
 CSV text, a picture, a form → as instances
+
+Aliases: /v1/models/{deployment}:predict (KServe's V1 protocol), /invocations (SageMaker, MLflow).
 """
 
 from __future__ import annotations
@@ -15,18 +17,22 @@ from typing import Any
 
 import numpy as np
 
-from modeltap.api.asgi import Answer, Receive, Scope, json_answer
+from modeltap.api.asgi import Answer, Header, Receive, Scope, json_answer
 from modeltap.api.body import INLINE_BYTES, INLINE_PICTURE_BYTES, apart, decode_text, media_type, parse_json, read_body
 from modeltap.api.forms import form_rows
+from modeltap.api.hot import Ready
 from modeltap.domain.dataset import Column
-from modeltap.domain.signature import Batch
+from modeltap.domain.signature import Batch, num_rows
 from modeltap.errors import InvalidInput, MethodNotAllowed, UnsupportedMedia
-from modeltap.serving.replica import Replica
-from modeltap.serving.router import Router
+from modeltap.serving.call import Call
+from modeltap.serving.plane import Plane
+from modeltap.serving.version import Version
 
 CSV_TYPES = ("text/csv", "application/csv", "text/tab-separated-values")
 JSON_TYPES = ("", "application/json", "text/json", "application/x-www-form-urlencoded")
 """curl --data says it sends a form; what it sends is JSON."""
+FEW_QUOTES = 4
+"""A body with no more has no picture in it, but one array of numbers under a name."""
 
 
 @dataclass(frozen=True)
@@ -38,75 +44,92 @@ class Question:
 
 
 class PredictPlane:
-    """Answers `/predict` and `/predict/{deployment}`."""
+    """Answers `/predict` and `/predict/{deployment}`, and their aliases."""
 
-    def __init__(self, router: Router, *, max_body_bytes: int) -> None:
-        self._router = router
+    def __init__(self, plane: Plane, *, max_body_bytes: int) -> None:
+        self._plane = plane
         self._max_body_bytes = max_body_bytes
 
-    async def answer(self, scope: Scope, receive: Receive, request_id: str) -> Answer:
-        """The answer to one request. Raises NotFound, InvalidInput, InvalidValue, TooLarge, Unavailable."""
+    async def answer(self, scope: Scope, receive: Receive, call: Call) -> Answer:
+        """The answer to one request. Raises NotFound, InvalidInput, InvalidValue, TooLarge, Unavailable, LimitReached."""
+        name = deployment_of(scope["path"])
+        self._plane.find(call, name)  # a name that leads nowhere is told before the body is read
         if scope["method"] != "POST":
-            raise MethodNotAllowed(f"{scope['path']} takes POST, given was {scope['method']}")
-        name = scope["path"].removeprefix("/predict").strip("/") or None
-        self._router.find(name)  # a name that leads nowhere is told before the body is read
+            raise MethodNotAllowed(f"{scope['path']} takes POST, given was {scope['method']}", allowed=("POST",))
         body = await read_body(scope, receive, limit_bytes=self._max_body_bytes)
-        replica = self._router.find(name)
-        with replica.used():
-            read = await _reading(replica, scope, body, request_id)
-            inline_bytes = INLINE_PICTURE_BYTES if _takes_picture(replica) else INLINE_BYTES
+        version = self._plane.find(call, name)
+        with version.held():
+            read = await _reading(version, scope, body, call.request_id)
+            inline_bytes = INLINE_PICTURE_BYTES if _takes_picture(version) else INLINE_BYTES
             question = await apart(len(body), read, inline_bytes=inline_bytes)
-            outputs = await replica.run(question.batch)
-            headers = [(b"modeltap-model", replica.model_id.encode())]
-            return await apart(len(body), lambda: json_answer(question.show(outputs), headers=headers))
+            outputs = await self._plane.infer(call, question.batch, num_rows(question.batch))
+            return await apart(len(body), lambda: json_answer(question.show(outputs)))
+
+    def read(self, path: str, headers: list[Header], body: bytes, call: Call) -> Ready | None:
+        """A small JSON request, read at once, for the hot path; None for any other. Raises as `answer` does."""
+        kind = media_type({"headers": headers})
+        if kind not in JSON_TYPES:
+            return None
+        version = self._plane.find(call, deployment_of(path))
+        if _takes_picture(version) and len(body) > INLINE_PICTURE_BYTES and body.count(b'"') > FEW_QUOTES:
+            return None
+        question = _json_question(version, parse_json(body), call.request_id)
+        return Ready(question.batch, num_rows(question.batch), lambda outputs: json_answer(question.show(outputs)))
 
 
-async def _reading(replica: Replica, scope: Scope, body: bytes, request_id: str) -> Callable[[], Question]:
+def deployment_of(path: str) -> str | None:
+    """The name that the path asks for; None is the default one."""
+    if path.startswith("/v1/models/"):
+        return path.removeprefix("/v1/models/").removesuffix(":predict")
+    return path.removeprefix("/invocations").removeprefix("/predict").strip("/") or None
+
+
+async def _reading(version: Version, scope: Scope, body: bytes, request_id: str) -> Callable[[], Question]:
     """What will make a question of the body. Raises UnsupportedMedia for a kind of body that is not read."""
     kind = media_type(scope)
     if kind in JSON_TYPES:
-        return lambda: _json_question(replica, parse_json(body), request_id)
+        return lambda: _json_question(version, parse_json(body), request_id)
     if kind in CSV_TYPES:
-        return lambda: _rows_question(replica, replica.reader.csv_rows(decode_text(scope, body)), request_id)
-    if kind.startswith("image/") or (kind == "application/octet-stream" and _takes_picture(replica)):
+        return lambda: _rows_question(version, version.reader.csv_rows(decode_text(scope, body)), request_id)
+    if kind.startswith("image/") or (kind == "application/octet-stream" and _takes_picture(version)):
         if not body:
             raise InvalidInput("the body is empty; send a picture file")
-        return lambda: _rows_question(replica, [body], request_id)
+        return lambda: _rows_question(version, [body], request_id)
     if kind == "multipart/form-data":
-        rows = await form_rows(scope, body, replica.reader)
-        return lambda: _rows_question(replica, rows, request_id)
+        rows = await form_rows(scope, body, version.reader)
+        return lambda: _rows_question(version, rows, request_id)
     raise UnsupportedMedia(
         f"a body of type '{kind[:80]}' is not read here; allowed: application/json, text/csv, image/*, multipart/form-data"
     )
 
 
-def _json_question(replica: Replica, value: Any, request_id: str) -> Question:
+def _json_question(version: Version, value: Any, request_id: str) -> Question:
     if isinstance(value, list):
-        return _rows_question(replica, value, request_id)
+        return _rows_question(version, value, request_id)
     if not isinstance(value, dict):
         raise InvalidInput('the body is a bare value; send {"instances": [row, …]}')
-    known = replica.reader.schema.column
+    known = version.reader.schema.column
     if "instances" in value and known("instances") is None:
         _only(value, "instances", ("id", "parameters", "signature_name"))
         rows = value["instances"]
         if not isinstance(rows, list):
             raise InvalidInput("'instances' must be an array of rows")
-        return _rows_question(replica, rows, request_id)
+        return _rows_question(version, rows, request_id)
     if "inputs" in value and known("inputs") is None:
         _only(value, "inputs", ("id", "parameters"))
-        return _columns_question(replica, value["inputs"], request_id)
-    return _bare_question(replica, value)
+        return _columns_question(version, value["inputs"], request_id)
+    return _bare_question(version, value)
 
 
-def _rows_question(replica: Replica, rows: list[Any], request_id: str) -> Question:
+def _rows_question(version: Version, rows: list[Any], request_id: str) -> Question:
     def show(outputs: Batch) -> Any:
-        return {"predictions": replica.answers(outputs), "model": replica.model_id, "id": request_id}
+        return {"predictions": version.answers(outputs), "model": version.model_id, "id": request_id}
 
-    return Question(replica.reader.rows(rows), show)
+    return Question(version.reader.rows(rows), show)
 
 
-def _columns_question(replica: Replica, columns: Any, request_id: str) -> Question:
-    single = replica.reader.single
+def _columns_question(version: Version, columns: Any, request_id: str) -> Question:
+    single = version.reader.single
     if isinstance(columns, list) and single is not None:
         columns = {single.name: columns}
     if not isinstance(columns, Mapping):
@@ -114,14 +137,14 @@ def _columns_question(replica: Replica, columns: Any, request_id: str) -> Questi
 
     def show(outputs: Batch) -> Any:
         listed = {name: values.tolist() for name, values in outputs.items()}
-        return {"outputs": listed, "model": replica.model_id, "id": request_id}
+        return {"outputs": listed, "model": version.model_id, "id": request_id}
 
-    return Question(replica.reader.columns(columns), show)
+    return Question(version.reader.columns(columns), show)
 
 
-def _bare_question(replica: Replica, value: Mapping[str, Any]) -> Question:
+def _bare_question(version: Version, value: Mapping[str, Any]) -> Question:
     """An object of the model's own inputs: one row gets one answer, columns of rows get a list of answers."""
-    reader = replica.reader
+    reader = version.reader
     single = reader.single
     if single is not None and single.kind in ("image", "array") and single.name in value:
         many = _is_many(single, value[single.name])
@@ -129,12 +152,12 @@ def _bare_question(replica: Replica, value: Mapping[str, Any]) -> Question:
         features = [value[name] for name in reader.names if name in value]
         many = bool(features) and all(isinstance(cell, list) for cell in features)
     batch = reader.columns(value) if many else reader.rows([value])
-    return Question(batch, partial(_show_bare, replica, many=many))
+    return Question(batch, partial(_show_bare, version, many=many))
 
 
-def _show_bare(replica: Replica, outputs: Batch, *, many: bool) -> Any:
-    answers = replica.answers(outputs)
-    return {replica.manifest.output: answers if many else answers[0]}
+def _show_bare(version: Version, outputs: Batch, *, many: bool) -> Any:
+    answers = version.answers(outputs)
+    return {version.manifest.output: answers if many else answers[0]}
 
 
 def _is_many(column: Column, value: Any) -> bool:
@@ -157,6 +180,6 @@ def _only(value: Mapping[str, Any], main: str, beside: tuple[str, ...]) -> None:
         )
 
 
-def _takes_picture(replica: Replica) -> bool:
-    single = replica.reader.single
+def _takes_picture(version: Version) -> bool:
+    single = version.reader.single
     return single is not None and single.kind == "image"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from modeltap.api.asgi import Answer, Header, json_answer
@@ -12,6 +13,7 @@ from modeltap.errors import (
     InvalidInput,
     InvalidRecipe,
     InvalidValue,
+    LimitReached,
     MethodNotAllowed,
     MissingExtra,
     ModeltapError,
@@ -36,6 +38,7 @@ STATUS: dict[type[ModeltapError], int] = {
     Conflict: 409,
     Unauthenticated: 401,
     Refused: 403,
+    LimitReached: 429,
     Unavailable: 503,
     MissingExtra: 501,
     StorageFailed: 507,
@@ -44,6 +47,8 @@ STATUS: dict[type[ModeltapError], int] = {
 }
 """A class that is not listed has the status of its nearest parent."""
 
+MAX_RETRY_S = 120.0
+"""Clients do not wait longer."""
 PROBLEM = b"application/problem+json"
 UNKNOWN = {"code": "internal", "title": "An unexpected failure", "detail": "the server failed; its log has the reason"}
 
@@ -87,8 +92,18 @@ def unexpected_answer(path: str) -> Answer:
 
 
 def _headers(problem: ModeltapError) -> list[Header]:
-    if isinstance(problem, Unavailable):
-        return [(b"retry-after", str(max(1, round(problem.retry_after_s))).encode())]
+    if isinstance(problem, Unavailable | LimitReached):
+        return _retry(problem)
     if isinstance(problem, Unauthenticated):
         return [(b"www-authenticate", b'Bearer realm="modeltap", Basic realm="modeltap"')]
+    if isinstance(problem, MethodNotAllowed):
+        return [(b"allow", ", ".join(problem.allowed).encode())]
     return []
+
+
+def _retry(problem: Unavailable | LimitReached) -> list[Header]:
+    """When to come back, as seconds and as OpenAI's clients read it; that it is no use where waiting would be long or vain."""
+    wait_s = problem.retry_after_s
+    if wait_s is None or wait_s > MAX_RETRY_S:
+        return [(b"x-should-retry", b"false")]
+    return [(b"retry-after", b"%d" % max(1, math.ceil(wait_s))), (b"retry-after-ms", b"%d" % max(1, math.ceil(wait_s * 1000)))]

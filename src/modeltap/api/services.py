@@ -1,4 +1,4 @@
-"""What the control routes call; wiring fills it, a route takes it as a dependency."""
+"""What the control routes call on behalf of one tenant; wiring makes it, a route takes it as a dependency."""
 
 from __future__ import annotations
 
@@ -10,11 +10,17 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
+from modeltap.api.access import caller
+from modeltap.control.audit import AuditReport
+from modeltap.control.batches import Batches
 from modeltap.control.datasets import Datasets
 from modeltap.control.deployments import Deployments
+from modeltap.control.keys import Keys
 from modeltap.control.models import Models
+from modeltap.control.tenants import Tenants
 from modeltap.control.trainings import Trainings
 from modeltap.control.upkeep import Upkeep
+from modeltap.control.usage import Usage
 from modeltap.jobs.journal import Journal
 from modeltap.serving.router import Router
 from modeltap.storage.jobs import JobRepository
@@ -22,12 +28,21 @@ from modeltap.storage.jobs import JobRepository
 
 @dataclass(frozen=True)
 class Services:
+    """All but `tenants`, `usage`, `audit`, `upkeep`, `router` and what describes the server see the things of one tenant
+    alone."""
+
     datasets: Datasets
     trainings: Trainings
     models: Models
     deployments: Deployments
-    upkeep: Upkeep
+    batches: Batches
+    keys: Keys
     jobs: JobRepository
+    tenants: Tenants
+    usage: Usage
+    audit: Callable[[], AuditReport]
+    currency: str
+    upkeep: Upkeep
     router: Router
     home: Path
     wake_jobs: Callable[[], None]
@@ -38,13 +53,17 @@ class Services:
     max_upload_bytes: int
 
     def journal(self, job_id: str) -> Journal:
-        """The files of a job that exists. Raises NotFound."""
+        """The files of a job of the tenant. Raises NotFound."""
         return Journal(self.home, self.jobs.get(job_id).id)
 
 
+ServicesOf = Callable[[str], Services]
+"""Tenant → what acts in it."""
+
+
 def _services(request: Request) -> Services:
-    services: Services = request.app.state.services
-    return services
+    services_of: ServicesOf = request.app.state.services_of
+    return services_of(caller(request).tenant)
 
 
 Use = Annotated[Services, Depends(_services)]

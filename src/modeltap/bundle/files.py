@@ -44,19 +44,18 @@ def bundle_files(
     architecture: Mapping[str, Any],
 ) -> dict[str, bytes]:
     """File name → content, the same bytes for the same values. Weights and architecture only where there are weights."""
-    files = {
-        MANIFEST: _json(manifest),
-        GRAPH: graph,
-        GOLDEN: _json(golden),
-        CARD: card.encode(),
-        RECIPE: recipe_yaml.encode(),
-    }
+    files = {**description_files(manifest=manifest, golden=golden, card=card), GRAPH: graph, RECIPE: recipe_yaml.encode()}
     if weights:
         from safetensors.numpy import save
 
         files[WEIGHTS] = save({name: np.ascontiguousarray(weights[name]) for name in sorted(weights)})
         files[ARCHITECTURE] = _json(architecture)
     return files
+
+
+def description_files(*, manifest: Manifest, golden: Golden, card: str) -> dict[str, bytes]:
+    """What every bundle has beside its graph."""
+    return {MANIFEST: _json(manifest), GOLDEN: _json(golden), CARD: card.encode()}
 
 
 def open_bundle(files: Mapping[str, Path]) -> Bundle:

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from modeltap.bundle.environment import environment
+from modeltap.bundle.golden_cases import Case, replay_cases
 from modeltap.data.images import encode_png
 from modeltap.data.rows import RowReader
 from modeltap.domain.dataset import Column, Schema
@@ -28,12 +29,14 @@ TOLERANCE = 1e-5
 Run = Callable[[Batch], Batch]
 
 
-class Golden(msgspec.Struct, frozen=True, kw_only=True):
+class Golden(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`answers`: output name → one value a row. `environment` is where they were computed."""
 
     rows: list[Any]
     answers: dict[str, list[Any]]
     environment: dict[str, str]
+    cases: tuple[Case, ...] = ()
+    """Of an imported graph, which has no rows."""
 
 
 def record_golden(schema: Schema, rows: Sequence[Any], run: Run) -> Golden:
@@ -47,8 +50,11 @@ def record_golden(schema: Schema, rows: Sequence[Any], run: Run) -> Golden:
 def replay_golden(golden: Golden, schema: Schema, signature: Signature, run: Run) -> None:
     """Nothing, if every answer repeats: to the bit on the recording's processor and runtime, elsewhere within TOLERANCE and
     with the same label. Raises GoldenMismatch naming the first row that differs."""
-    outputs = run(RowReader(schema).rows(golden.rows))
     exact = golden.environment == environment()
+    replay_cases(golden.cases, run, exact=exact)
+    if not golden.rows:
+        return
+    outputs = run(RowReader(schema).rows(golden.rows))
     for spec in signature.outputs:
         recorded = np.array(golden.answers[spec.name], dtype=NUMPY_DTYPE[spec.datatype])
         given = outputs[spec.name]

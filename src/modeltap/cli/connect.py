@@ -26,14 +26,14 @@ ERROR_MARK = '{\n  "error"'
 """How the JSON document of a failure begins."""
 
 
-def connect(home: Path, *, url: str | None, key: str | None, note: Callable[[str], None]) -> Client:
+def connect(home: Path, *, url: str | None, key: str | None, note: Callable[[str], None], tenant: str | None = None) -> Client:
     """A client of `url`, else of the home's server, which is started in the background where none runs."""
     if load_client_settings(url, key).url is not None:
-        return Client(url, key, home=home)
+        return Client(url, key, home=home, tenant=tenant)
     if find_server(home) is None:
         note("starting a server in the background …")
         start_server(home)
-    return Client(key=key, home=home)
+    return Client(key=key, home=home, tenant=tenant)
 
 
 def find_server(home: Path) -> ServerFile | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modeltap.cli.invocation import Invocation, command, noun
+from modeltap.cli.limit_options import BudgetDay, BudgetMonth, Concurrency, Rpm, Upm, limits_line, read_limits
 from modeltap.cli.moments import when
 
 if TYPE_CHECKING:
@@ -29,9 +30,44 @@ def deploy(
     model: Annotated[str, typer.Argument(help="A version: adult@1, adult@champion, or adult for the newest.")],
     name: Annotated[str | None, typer.Option(help="The public name; the model's where none is given.")] = None,
     default: Annotated[bool, typer.Option("--default", help="Also answer /predict without a name.")] = False,
+    price: Annotated[
+        list[str] | None, typer.Option(metavar="UNIT=AMOUNT", help="What 1,000 units cost: row=0.5. May be repeated.")
+    ] = None,
+    public: Annotated[bool | None, typer.Option("--public/--no-public", help="Answer without a key.")] = None,
+    public_rpm: Rpm = None,
+    public_upm: Upm = None,
+    public_concurrency: Concurrency = None,
+    public_budget_day: BudgetDay = None,
+    public_budget_month: BudgetMonth = None,
+    replicas: Annotated[int | None, typer.Option(min=1, help="Engines that share the work.")] = None,
+    isolate: Annotated[bool | None, typer.Option("--isolate/--no-isolate", help="Run in a process of its own.")] = None,
+    deadline_ms: Annotated[int | None, typer.Option(min=1, help="Refuse what could not be answered in time.")] = None,
+    max_batch: Annotated[int | None, typer.Option(min=1, help="Rows that are put together in one run.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Make it public where other machines reach the server.")] = False,
 ) -> None:
-    """Put a version behind a public name. It must first repeat the answers that were recorded when it was trained."""
-    deployment = run.client.deployments.create(model, name=name or model.partition("@")[0], default=default or None)
+    """Put a version behind a public name. It must first repeat the answers that were recorded when it was trained. What is
+    not said again stays as it was."""
+    public_limits = read_limits(
+        prefix="public-",
+        rpm=public_rpm,
+        upm=public_upm,
+        concurrency=public_concurrency,
+        budget_day=public_budget_day,
+        budget_month=public_budget_month,
+    )
+    deployment = run.client.deployments.create(
+        model,
+        name=name or model.partition("@")[0],
+        default=default or None,
+        price=dict(_price(entry) for entry in price) if price else None,
+        public=public,
+        public_limits=public_limits or None,
+        replicas=replicas,
+        isolate=isolate,
+        deadline_ms=deadline_ms,
+        max_batch=max_batch,
+        force=force,
+    )
 
     def people() -> None:
         run.out.say(f"{deployment.name} answers with {_routes(deployment)}", style="bold green")
@@ -90,6 +126,7 @@ def show(run: Invocation, name: Name) -> None:
                 ("task", deployment.task or None),
                 ("url", f"{run.client.url}{deployment.url}"),
                 ("default", "yes" if deployment.is_default else None),
+                *_terms(deployment),
                 ("since", when(deployment.raw.get("updated_at"))),
             ]
         )
@@ -97,6 +134,27 @@ def show(run: Invocation, name: Name) -> None:
         show_signature(run.out, deployment.signature or {})
 
     run.out.answer(deployment.raw, people)
+
+
+def _terms(deployment: Deployment) -> list[tuple[str, object]]:
+    """What is worth saying of how it is served and charged."""
+    terms = deployment.terms
+    price = ", ".join(f"{amount} for 1,000 {unit}s" for unit, amount in terms.get("price", {}).items() if amount != "0")
+    public = f"answers without a key, {limits_line(terms.get('public_limits', {}))}" if terms.get("public") else None
+    replicas = terms.get("replicas", 1)
+    return [
+        ("price", price or None),
+        ("public", public),
+        ("replicas", replicas if replicas > 1 else None),
+        ("isolated", "yes" if terms.get("isolate") else None),
+    ]
+
+
+def _price(entry: str) -> tuple[str, str]:
+    unit, equals, amount = entry.partition("=")
+    if not equals or not unit or not amount:
+        raise typer.BadParameter(f"'{entry}' must be UNIT=AMOUNT, such as row=0.5", param_hint="--price")
+    return unit, amount
 
 
 def _routes(deployment: Deployment) -> str:

@@ -175,10 +175,8 @@ def _free_bytes(home: Path) -> int | None:
 
 
 def _values(resolved: Resolved) -> dict[str, Any]:
-    import msgspec
 
-    values: dict[str, Any] = msgspec.to_builtins(resolved.settings, enc_hook=str)
-    return values
+    return resolved.settings.shown()
 
 
 def _shown(value: Any) -> str:

@@ -162,8 +162,14 @@ def step_line(progress: Progress) -> str:
         told.append(f"loss {number(progress.loss)}")
     if progress.metric is not None:
         told.append(f"{progress.metric_name or 'metric'} {number(progress.metric)}")
+    if progress.cost is not None and progress.step is not None:
+        told.append(f"{progress.step:,}{f' of {progress.steps:,}' if progress.steps else ''} rows")
     if progress.samples_per_s:
         told.append(f"{progress.samples_per_s:,.0f}/s")
     if progress.remaining_s:
         told.append(f"{duration(progress.remaining_s)} left")
+    if progress.cost is not None:
+        told.append(f"cost {progress.cost}")
+    if progress.phase == "wait":
+        return progress.message
     return "  ".join(told) or progress.message

@@ -20,17 +20,29 @@ if TYPE_CHECKING:
 Home = Annotated[str | None, typer.Option("--home", metavar="DIR", help="Where a server keeps everything.", show_default=False)]
 Url = Annotated[str | None, typer.Option("--url", metavar="URL", help="A server elsewhere, instead of the home's own.")]
 Key = Annotated[str | None, typer.Option("--key", metavar="KEY", help="The key for it; better in MODELTAP_KEY.")]
+Tenant = Annotated[
+    str | None, typer.Option("--tenant", metavar="T", help="Whom to act for; for the admin key.", show_default=False)
+]
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
 
 
 class Invocation:
     """One run of a command. The client is made, and a server started, only when it is first asked for."""
 
-    def __init__(self, *, as_json: bool, home: str | None = None, url: str | None = None, key: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        as_json: bool,
+        home: str | None = None,
+        url: str | None = None,
+        key: str | None = None,
+        tenant: str | None = None,
+    ) -> None:
         self.out = Output(as_json=as_json)
         self._home = home
         self._url = url
         self._key = key
+        self._tenant = tenant
         self._client: Client | None = None
 
     def load_settings(self, **flags: Any) -> Resolved:
@@ -53,7 +65,7 @@ class Invocation:
         if self._client is None:
             from modeltap.cli.connect import connect
 
-            self._client = connect(self.home, url=self._url, key=self._key, note=self.out.note)
+            self._client = connect(self.home, url=self._url, key=self._key, tenant=self._tenant, note=self.out.note)
         return self._client
 
     def close(self) -> None:
@@ -66,11 +78,11 @@ Command = Callable[..., None]
 
 def command(app: typer.Typer, name: str, *, example: str = "", connects: bool = True) -> Callable[[Command], Command]:
     """Registers a function (invocation, parameters…) as a command that also takes --json, --home and, where it `connects`,
-    --url and --key. Its docstring is the help; `example` is shown below it."""
+    --url, --key and --tenant. Its docstring is the help; `example` is shown below it."""
 
     def register(function: Command) -> Command:
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
-        shared = {"home": Home, "url": Url, "key": Key} if connects else {"home": Home}
+        shared = {"home": Home, "url": Url, "key": Key, "tenant": Tenant} if connects else {"home": Home}
 
         def run(context: typer.Context, **values: Any) -> None:
             as_json = values.pop("json") or bool(context.find_root().params.get("json"))

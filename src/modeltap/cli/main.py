@@ -10,7 +10,25 @@ from typing import Annotated, NoReturn, TextIO
 import typer
 
 from modeltap import __version__
-from modeltap.cli import data, demo, deployments, doctor, evaluate, home, jobs, models, predict, recipe, train, up
+from modeltap.cli import (
+    audit,
+    batch,
+    data,
+    demo,
+    deployments,
+    doctor,
+    evaluate,
+    home,
+    jobs,
+    keys,
+    models,
+    predict,
+    recipe,
+    tenants,
+    train,
+    up,
+    usage,
+)
 from modeltap.cli.failures import report_failure, report_interrupt, report_unexpected, report_usage, wants_json
 from modeltap.cli.sections import SectionedGroup
 from modeltap.errors import ModeltapError
@@ -53,7 +71,25 @@ def build_app() -> typer.Typer:
                 context.fail("Missing command.")
             typer.echo(context.get_help())
 
-    for module in (demo, up, data, train, evaluate, models, deployments, predict, jobs, recipe, home, doctor):
+    for module in (
+        demo,
+        up,
+        data,
+        train,
+        evaluate,
+        models,
+        deployments,
+        predict,
+        batch,
+        keys,
+        tenants,
+        usage,
+        audit,
+        jobs,
+        recipe,
+        home,
+        doctor,
+    ):
         module.register(app)
     return app
 

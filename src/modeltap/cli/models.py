@@ -1,4 +1,4 @@
-"""modeltap models: what was trained, side by side, under other names, as files."""
+"""modeltap models: what was trained or imported, side by side, under other names, as files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 from modeltap.cli.invocation import Invocation, command, noun
 from modeltap.cli.moments import when
 
-app = noun("models", "See, compare, name, export and remove trained models.")
+app = noun("models", "See, compare, name, import, export and remove models.")
 
 Ref = Annotated[str, typer.Argument(help="A version: adult@1, adult@champion, or adult for the newest.")]
 
@@ -74,6 +74,30 @@ def compare(run: Invocation, refs: Annotated[list[str], typer.Argument(help="Two
             run.out.table(("recipe", *ids), rows)
 
     run.out.answer(comparison.raw, people)
+
+
+@command(app, "import", example="modeltap models import model.onnx --name detector")
+def import_model(
+    run: Invocation,
+    path: Annotated[str, typer.Argument(help="An .onnx file, or a folder or ZIP of one with the files of its weights.")],
+    name: Annotated[str, typer.Option(help="What the model is called; it becomes its next version.")],
+) -> None:
+    """Bring a model that was made elsewhere: it is tried, and registered as a version to deploy."""
+    from pathlib import Path
+
+    from modeltap.cli.transfer import upload_bar
+    from modeltap.cli.version_text import show_version
+
+    with upload_bar(run.out, Path(path).name) as on_upload:
+        version = run.client.models.import_file(path, name=name, on_upload=on_upload)
+
+    def people() -> None:
+        show_version(run.out, run.client.models.get(version.id))
+        for notice in version.raw.get("notices", []):
+            run.out.say(f"! {notice}", style="yellow")
+        run.out.note(f"next: modeltap deploy {version.id} --name {version.name}")
+
+    run.out.answer(version.raw, people)
 
 
 @command(app, "alias", example="modeltap models alias adult@3 champion")

@@ -28,7 +28,7 @@ def read_input(source: str) -> tuple[bytes, str]:
     data, ending = _read(source)
     if not data.strip():
         raise InvalidData(f"'{source}' is empty")
-    kind = ending if ending in KNOWN else _sniffed(data)
+    kind = ending if ending in KNOWN else sniffed_ending(data)
     if kind in IMAGE_TYPES:
         return data, IMAGE_TYPES[kind]
     match kind:
@@ -58,7 +58,7 @@ def _read(source: str) -> tuple[bytes, str]:
         raise InvalidData(f"'{source}' cannot be read: {problem.strerror or problem}") from None
 
 
-def _sniffed(data: bytes) -> str:
+def sniffed_ending(data: bytes) -> str:
     """The ending that the first bytes tell of; text that is no JSON is CSV."""
     if data.startswith(b"PAR1"):
         return ".parquet"

@@ -18,7 +18,9 @@ SECTIONS = {
         "rollback",
         "undeploy",
         "predict",
+        "batch",
     ),
+    "Who calls, and how much": ("keys", "tenants", "usage", "audit"),
     "Behind it": ("jobs", "recipe", "gc", "backup", "restore"),
 }
 

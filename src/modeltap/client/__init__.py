@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+from modeltap.client.batches import BatchResult
 from modeltap.client.client import Client
 from modeltap.client.errors import ApiError, ConnectionFailed, JobStopped
 from modeltap.client.events import Event, LogEvent, ProgressEvent, StateEvent
+from modeltap.client.receipt import Allowance, Receipt
+from modeltap.client.usage import Audit, Finding, UsageReport, UsageSum
 from modeltap.client.values import (
     Comparison,
     Dataset,
     Deployment,
     EvaluateResult,
     Job,
+    Key,
     Model,
+    NewKey,
     Predictions,
     RenderedRecipe,
     Server,
+    Tenant,
     TrainResult,
     Version,
 )
 
 __all__ = [
+    "Allowance",
     "ApiError",
+    "Audit",
+    "BatchResult",
     "Client",
     "Comparison",
     "ConnectionFailed",
@@ -28,15 +37,22 @@ __all__ = [
     "Deployment",
     "EvaluateResult",
     "Event",
+    "Finding",
     "Job",
     "JobStopped",
+    "Key",
     "LogEvent",
     "Model",
+    "NewKey",
     "Predictions",
     "ProgressEvent",
+    "Receipt",
     "RenderedRecipe",
     "Server",
     "StateEvent",
+    "Tenant",
     "TrainResult",
+    "UsageReport",
+    "UsageSum",
     "Version",
 ]

@@ -9,12 +9,16 @@ from types import TracebackType
 from typing import Any, Literal, overload
 
 from modeltap.client import predicting
+from modeltap.client.batches import Batches
 from modeltap.client.datasets import Datasets
 from modeltap.client.deployments import Deployments
 from modeltap.client.discovery import locate
 from modeltap.client.jobs import Jobs, OnProgress
+from modeltap.client.keys import Keys
 from modeltap.client.models import Models
-from modeltap.client.transport import Transport
+from modeltap.client.tenants import Tenants
+from modeltap.client.transport import MAX_RETRIES, Transport
+from modeltap.client.usage import Usage
 from modeltap.client.values import (
     Dataset,
     Deployment,
@@ -37,7 +41,10 @@ class Client:
     """Talks to one modeltap server; close it, or use it as a context manager. Not for several threads at once.
 
     url and key: of the server; else MODELTAP_URL and MODELTAP_KEY; else those of the server that runs on `home`
-    (MODELTAP_HOME, ~/.modeltap). Every call raises the named errors of modeltap.errors, and those of modeltap.client.errors.
+    (MODELTAP_HOME, ~/.modeltap). tenant: whom to act for, with the home's admin key. timeout_s: of a call in all, with its
+    tries and the waits between them; of an upload or download, the longest silence. max_retries: how often a call is sent
+    again at the most, where that can help and nothing is done twice by it. Every call raises the named errors of
+    modeltap.errors, and those of modeltap.client.errors.
 
         with modeltap.Client() as client:
             client.datasets.add("adult.csv", name="adult", target="income")
@@ -52,16 +59,26 @@ class Client:
         key: str | None = None,
         *,
         home: str | os.PathLike[str] | None = None,
+        tenant: str | None = None,
         timeout_s: float = 60.0,
+        max_retries: int = MAX_RETRIES,
     ) -> None:
         where = None if home is None else Path(home)
         self.transport = Transport(
-            locate(url, key, home=where), timeout_s=timeout_s, locate=lambda: locate(url, key, home=where)
+            locate(url, key, home=where),
+            timeout_s=timeout_s,
+            max_retries=max_retries,
+            tenant=tenant,
+            locate=lambda: locate(url, key, home=where),
         )
         self.jobs = Jobs(self.transport)
         self.datasets = Datasets(self.transport, self.jobs)
+        self.batches = Batches(self.transport, self.jobs)
         self.models = Models(self.transport)
         self.deployments = Deployments(self.transport)
+        self.keys = Keys(self.transport)
+        self.tenants = Tenants(self.transport)
+        self.usage = Usage(self.transport)
 
     @property
     def url(self) -> str:
@@ -190,14 +207,17 @@ class Client:
         *,
         csv: str | bytes | None = None,
         image: predicting.Picture | None = None,
+        idempotency_key: str | None = None,
     ) -> Predictions:
         """One answer a row: {"label", "score", "scores"} of a classifier, a number of a regression.
 
         instances: rows (objects of columns, or arrays), one object, a data frame or an array; or csv: text with a header
-        line; or image: a picture's path or bytes. Raises NotFound, InvalidValue naming row and column, Unavailable.
+        line; or image: a picture's path or bytes. idempotency_key: one of your own, where you repeat the call yourself; a call
+        that the client repeats is charged once in any case. Raises NotFound, InvalidValue naming row and column, RateLimited,
+        BudgetSpent, Unavailable.
         """
         name = deployment.name if isinstance(deployment, Deployment) else deployment
-        return predicting.predict(self.transport, name, instances, csv=csv, image=image)
+        return predicting.predict(self.transport, name, instances, csv=csv, image=image, idempotency_key=idempotency_key)
 
     def render_recipe(
         self,

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from modeltap.client.packing import Given, Upload, open_upload
+from modeltap.client.packing import Given, OnUpload, chunks_of, open_upload
 from modeltap.client.transport import Transport, segment
 from modeltap.client.values import Dataset, Job, read_answer
 
 if TYPE_CHECKING:
     from modeltap.client.jobs import Jobs
 
-CHUNK_BYTES = 1 << 20
 WAIT_S = 30
 """How long the server holds the answer back before it hands out a job instead."""
 
 Refs = list[str]
-OnUpload = Callable[[int, int], None]
-"""Called with (bytes sent, bytes in all)."""
 
 
 class Datasets:
@@ -66,7 +63,7 @@ class Datasets:
                 "POST",
                 "/api/datasets",
                 params=params,
-                content=_chunks(upload, on_upload),
+                content=chunks_of(upload, on_upload),
                 headers={"content-type": "application/octet-stream", "content-length": str(upload.size_bytes)},
                 timeout_s=max(self._transport.timeout_s, 2.0 * WAIT_S),
             )
@@ -87,12 +84,3 @@ class Datasets:
         """The versions that are gone. Raises NotFound, and Conflict where a model still needs one."""
         removed: Refs = self._transport.json("DELETE", f"/api/datasets/{segment(ref)}")["removed"]
         return removed
-
-
-def _chunks(upload: Upload, on_upload: OnUpload | None) -> Iterator[bytes]:
-    sent_bytes = 0
-    while chunk := upload.stream.read(CHUNK_BYTES):
-        yield chunk
-        sent_bytes += len(chunk)
-        if on_upload is not None:
-            on_upload(sent_bytes, upload.size_bytes)

@@ -2,9 +2,13 @@
 
 ModeltapError
 ├── the classes of modeltap.errors     by the `code` of the answer, or of a failed job's `error`
+│   ├── RateLimited, BudgetSpent       … with `limit`, the one that was reached, and `retry_after_s`; None: waiting is no use
+│   └── Unavailable                    … with `retry_after_s`
 ├── ApiError                           an answer whose code this client does not know; it has `status`
 ├── Unavailable ── ConnectionFailed    there was no answer at all
 └── Conflict ── JobStopped             a job that was waited for was paused or cancelled
+
+Every error that an answer told of has its `request_id`, by which the server's log and usage records know the call.
 """
 
 from __future__ import annotations
@@ -12,7 +16,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from modeltap.errors import Conflict, ModeltapError, Unavailable
+from modeltap.errors import Conflict, LimitReached, MethodNotAllowed, ModeltapError, Unavailable
+
+USUAL_WAIT_S = 1.0
+"""For what is not available now, where the server names no time."""
 
 
 class ApiError(ModeltapError):
@@ -49,16 +56,32 @@ class JobStopped(Conflict):
         self.state = state
 
 
-def error_from(facts: Mapping[str, Any], *, status: int = 0) -> ModeltapError:
-    """The named error that {"code", "title", "detail", "errors"?} tells of; ApiError where the code is unknown."""
+def error_from(
+    facts: Mapping[str, Any], *, status: int = 0, request_id: str | None = None, retry_after_s: float | None = None
+) -> ModeltapError:
+    """The named error that {"code", "title", "detail", "errors"?} tells of; ApiError where the code is unknown.
+
+    retry_after_s: what the headers of the answer said, used where the facts say nothing.
+    """
     code = str(facts.get("code") or "")
     message = str(facts.get("detail") or facts.get("title") or "the server gave no reason")
     fields = tuple((str(e.get("field", "")), str(e.get("detail", ""))) for e in facts.get("errors") or ())
     kind = BY_CODE.get(code)
     if kind is None:
-        return ApiError(message, fields=fields, status=status, code=code)
+        unknown = ApiError(message, fields=fields, status=status, code=code)
+        unknown.request_id = request_id
+        return unknown
     error = kind.__new__(kind)
     ModeltapError.__init__(error, message, fields=fields)  # some classes word their own message from facts
+    error.request_id = request_id
+    told_s = facts.get("retry_after_s")
+    wait_s = float(told_s) if isinstance(told_s, (int, float)) else retry_after_s
+    if isinstance(error, LimitReached):
+        error.limit, error.retry_after_s = str(facts.get("limit") or ""), wait_s
+    elif isinstance(error, Unavailable):
+        error.retry_after_s = USUAL_WAIT_S if wait_s is None else wait_s
+    elif isinstance(error, MethodNotAllowed):
+        error.allowed = ()
     return error
 
 

@@ -6,8 +6,12 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from modeltap.client.packing import chunks_of, open_upload
 from modeltap.client.transport import Transport, segment
 from modeltap.client.values import Comparison, Model, Version, read_answer
+
+IMPORT_S = 600.0
+"""A large graph is tried for minutes before the server answers."""
 
 Refs = list[str]
 
@@ -26,6 +30,24 @@ class Models:
     def compare(self, refs: Sequence[str]) -> Comparison:
         """Metrics side by side, and where the recipes differ. Raises NotFound."""
         return read_answer(self._transport.json("GET", "/api/compare", params={"refs": ",".join(refs)}), Comparison)
+
+    def import_file(
+        self, path: str | os.PathLike[str], *, name: str, on_upload: Callable[[int, int], None] | None = None
+    ) -> Version:
+        """The new version of a model that was made elsewhere: an .onnx file, or a folder or ZIP of one with its weights.
+
+        Raises InvalidData for what cannot be read, run or served, InvalidInput for the name.
+        """
+        with open_upload(path) as upload:
+            answer = self._transport.json(
+                "POST",
+                "/api/models/import",
+                params={"name": name},
+                content=chunks_of(upload, on_upload),
+                headers={"content-type": "application/octet-stream", "content-length": str(upload.size_bytes)},
+                timeout_s=max(self._transport.timeout_s, IMPORT_S),
+            )
+        return read_answer(answer, Version)
 
     def alias(self, name: str, alias: str, *, version: int) -> Version:
         """`name@alias` means that version from now on. Raises NotFound, and InvalidInput for what cannot be an alias."""

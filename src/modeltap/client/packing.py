@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,10 @@ from modeltap.errors import InvalidData, InvalidValue
 
 Given = str | os.PathLike[str] | bytes | Any
 """A path, the bytes of a file, or a polars or pandas data frame."""
+
+CHUNK_BYTES = 1 << 20
+OnUpload = Callable[[int, int], None]
+"""Called with (bytes sent, bytes in all)."""
 
 JUNK = frozenset({"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin"})
 PACKED_ENDING = ".gz"
@@ -48,6 +52,16 @@ def open_upload(data: Given, *, test: Given = None, val: Given = None, filename:
             yield archive.finish(f"{path.resolve().name}.zip")
         else:
             yield _open_one(opened, data, filename)
+
+
+def chunks_of(upload: Upload, on_upload: OnUpload | None) -> Iterator[bytes]:
+    """The upload's bytes, piece by piece; `on_upload` is told after each."""
+    sent_bytes = 0
+    while chunk := upload.stream.read(CHUNK_BYTES):
+        yield chunk
+        sent_bytes += len(chunk)
+        if on_upload is not None:
+            on_upload(sent_bytes, upload.size_bytes)
 
 
 def _pack_parts(opened: ExitStack, parts: Mapping[str, Given], filename: str | None) -> Upload:

@@ -1,13 +1,20 @@
-"""Rows, CSV text or a picture → the body of a prediction, and its answers."""
+"""Rows, CSV text or a picture → the body of a prediction, and its answers.
+
+A prediction is sent with an Idempotency-Key: however often it has to be sent again, it is answered and charged once.
+"""
 
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from modeltap.client.transport import Transport, segment
+import msgspec
+
+from modeltap.client.receipt import Receipt, read_receipt
+from modeltap.client.transport import Transport, plain_value, segment
 from modeltap.client.values import Predictions
 from modeltap.errors import InvalidData, InvalidValue
 
@@ -31,24 +38,40 @@ def predict(
     *,
     csv: str | bytes | None = None,
     image: Picture | None = None,
+    idempotency_key: str | None = None,
 ) -> Predictions:
     """One answer a row. Exactly one of instances, csv and image is given; no deployment is the default one."""
     given = [name for name, value in (("instances", instances), ("csv", csv), ("image", image)) if value is not None]
     if len(given) != 1:
         raise InvalidValue(f"give one of instances, csv and image; given: {', '.join(given) or 'none'}")
     if csv is not None:
-        raw = send(transport, deployment, csv.encode() if isinstance(csv, str) else csv, "text/csv")
+        content, content_type = csv.encode() if isinstance(csv, str) else csv, "text/csv"
     elif image is not None:
-        raw = send(transport, deployment, *_picture(image))
+        content, content_type = _picture(image)
     else:
-        raw = transport.json("POST", _path(deployment), body={"instances": plain_rows(instances)})
-    return Predictions(raw)
+        body = {"instances": plain_rows(instances)}
+        content, content_type = msgspec.json.encode(body, enc_hook=plain_value), "application/json"
+    raw, receipt = _exchange(transport, deployment, content, content_type, idempotency_key)
+    return Predictions(raw, receipt)
 
 
 def send(transport: Transport, deployment: str | None, content: bytes, content_type: str) -> dict[str, Any]:
     """The server's answer to a body as it is."""
-    answer: dict[str, Any] = transport.json("POST", _path(deployment), content=content, headers={"content-type": content_type})
-    return answer
+    raw, _ = _exchange(transport, deployment, content, content_type, None)
+    return raw
+
+
+def _exchange(
+    transport: Transport, deployment: str | None, content: bytes, content_type: str, idempotency_key: str | None
+) -> tuple[dict[str, Any], Receipt]:
+    headers = {"content-type": content_type}
+    if idempotency_key is not None:
+        headers["idempotency-key"] = idempotency_key
+    elif transport.max_retries:
+        headers["idempotency-key"] = secrets.token_hex(16)
+    answered = transport.ask("POST", _path(deployment), content=content, headers=headers)
+    raw: dict[str, Any] = transport.decoded(answered)
+    return raw, read_receipt(answered.headers)
 
 
 def plain_rows(instances: Any) -> list[Any]:

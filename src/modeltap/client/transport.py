@@ -1,10 +1,12 @@
-"""Requests and answers over HTTP: the key, time limits, streams, and failures turned into named errors."""
+"""Requests and answers over HTTP: the key, time limits, tries, streams, and failures turned into named errors."""
 
 from __future__ import annotations
 
 import os
+import random
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
@@ -14,9 +16,14 @@ import msgspec
 
 from modeltap import __version__
 from modeltap.client.errors import ApiError, ConnectionFailed, error_from
+from modeltap.client.retrying import pause_s, plan_retry, wait_asked_s
 from modeltap.errors import InvalidValue, ModeltapError, StorageFailed
 
 CONNECT_TIMEOUT_S = 5.0
+MAX_RETRIES = 2
+REPEATABLE = frozenset({"GET", "HEAD", "PUT"})
+"""Methods that do the same once or twice. DELETE is none: the second one is told that there is no such thing."""
+NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 Params = Mapping[str, Any]
 
@@ -28,11 +35,39 @@ class Address(NamedTuple):
     key: str | None
 
 
-class Transport:
-    """Sends requests to one server. `locate`, where given, is asked again when the server moved to another port."""
+class Answered(NamedTuple):
+    """An answer that was read to its end."""
 
-    def __init__(self, address: Address, *, timeout_s: float, locate: Callable[[], Address] | None = None) -> None:
+    status: int
+    reason: str
+    headers: httpx.Headers
+    content: bytes
+
+
+class Transport:
+    """Sends requests to one server. `locate`, where given, is asked again when the server moved to another port.
+
+    timeout_s: of a call in all, with its tries and the waits between them; of an upload or download, the longest silence.
+    max_retries: how often a call is sent again at the most, by the rules of `retrying`.
+    tenant: whom to act for, of the home's admin key; other keys act for their own tenant.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        timeout_s: float,
+        max_retries: int = MAX_RETRIES,
+        tenant: str | None = None,
+        locate: Callable[[], Address] | None = None,
+    ) -> None:
+        if not timeout_s > 0:
+            raise InvalidValue(f"timeout_s is {timeout_s!r}; give seconds, more than 0")
+        if max_retries < 0:
+            raise InvalidValue(f"max_retries is {max_retries!r}; give 0 or more")
         self.timeout_s = timeout_s
+        self.max_retries = max_retries
+        self._tenant = tenant
         self._locate = locate
         self._open(address)
 
@@ -41,6 +76,8 @@ class Transport:
         headers = {"user-agent": f"modeltap/{__version__}"}
         if self.address.key:
             headers["authorization"] = f"Bearer {self.address.key}"
+        if self._tenant is not None:
+            headers["modeltap-tenant"] = self._tenant
         parts = urlsplit(self.address.url)
         self._http = httpx.Client(
             base_url=self.address.url,
@@ -81,12 +118,93 @@ class Transport:
         if body is not None:
             content = msgspec.json.encode(body, enc_hook=plain_value)
             sent["content-type"] = "application/json"
-        response = self._request(method, path, params=params, content=content, headers=sent, timeout_s=timeout_s)
-        return self._decoded(response)
+        return self.decoded(self.ask(method, path, params=params, content=content, headers=sent, timeout_s=timeout_s))
 
     def text(self, path: str) -> str:
         """The answer as text: a report, a recipe."""
-        return self._request("GET", path).text
+        return self.ask("GET", path).content.decode("utf-8", "replace")
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Params | None = None,
+        content: bytes | Iterator[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+    ) -> Answered:
+        """The answer, after as many tries as it takes and are allowed. Raises the named error of the last refusal.
+
+        What is read from an iterator is sent once. What the server may have begun is sent again only where it does it once
+        all the same: by its method, or because of an Idempotency-Key.
+        """
+        limit_s = self.timeout_s if timeout_s is None else timeout_s
+        is_upload = isinstance(content, Iterator)
+        repeatable = method in REPEATABLE or "idempotency-key" in (headers or {})
+        give_up_at_s = None if is_upload else time.monotonic() + limit_s
+
+        def request() -> httpx.Request:
+            left_s = limit_s if give_up_at_s is None else max(0.001, give_up_at_s - time.monotonic())
+            limits = httpx.Timeout(left_s, connect=min(CONNECT_TIMEOUT_S, left_s))
+            return self._http.build_request(
+                method, path, params=_present(params), content=content, headers=headers, timeout=limits
+            )
+
+        num_tries = 0
+        with self._failures_named():
+            while True:
+                num_tries += 1
+                wait_s: float | None
+                try:
+                    answered = self._send(request(), give_up_at_s)
+                except httpx.TransportError as problem:
+                    if not (repeatable or isinstance(problem, NOT_SENT)):
+                        raise
+                    wait_s = pause_s(num_tries, chance=random.random())  # noqa: S311  no secret
+                    if not self._may_retry(num_tries, wait_s, give_up_at_s):
+                        raise
+                    time.sleep(wait_s)
+                    self.relocate()
+                    continue
+                if answered.status < 400:
+                    return answered
+                wait_s = plan_retry(
+                    num_tries,
+                    status=answered.status,
+                    headers=answered.headers,
+                    repeatable=repeatable,
+                    now_s=time.time(),
+                    chance=random.random(),  # noqa: S311  no secret
+                )
+                if wait_s is None or not self._may_retry(num_tries, wait_s, give_up_at_s):
+                    raise refusal(answered, f"{method} {self.address.url}{path}")
+                time.sleep(wait_s)
+
+    def _may_retry(self, num_tries: int, wait_s: float, give_up_at_s: float | None) -> bool:
+        """Whether there is a try left, and it begins within the time. An upload, which has no such time, is used up."""
+        return num_tries <= self.max_retries and give_up_at_s is not None and time.monotonic() + wait_s < give_up_at_s
+
+    def _send(self, request: httpx.Request, give_up_at_s: float | None) -> Answered:
+        response = self._http.send(request, stream=True)
+        with closing(response):
+            body = bytearray()
+            for chunk in response.iter_bytes():
+                body += chunk
+                if give_up_at_s is not None and time.monotonic() > give_up_at_s:
+                    raise httpx.ReadTimeout("the answer was not complete in time", request=request)
+            return Answered(response.status_code, response.reason_phrase, response.headers, bytes(body))
+
+    def decoded(self, answered: Answered) -> Any:
+        """Its JSON. Raises ApiError where it is something else."""
+        try:
+            return msgspec.json.decode(answered.content)
+        except msgspec.DecodeError:
+            kind = answered.headers.get("content-type", "no content type")
+            raise ApiError(
+                f"{self.address.url} answered {kind} where JSON is expected; is that the URL of a modeltap server?",
+                status=answered.status,
+            ) from None
 
     @contextmanager
     def stream(
@@ -102,15 +220,18 @@ class Transport:
             limit = self._http.timeout if timeout_s is None else httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S)
             with self._http.stream("GET", path, params=_present(params), headers=headers, timeout=limit) as response:
                 if response.is_error:
-                    response.read()
-                    raise _refusal(response)
+                    content = response.read()
+                    answered = Answered(response.status_code, response.reason_phrase, response.headers, content)
+                    raise refusal(answered, f"GET {self.address.url}{path}")
                 yield response
 
-    def download(self, path: str, target: Path, *, on_bytes: Callable[[int], None] | None = None) -> int:
+    def download(
+        self, path: str, target: Path, *, params: Params | None = None, on_bytes: Callable[[int], None] | None = None
+    ) -> int:
         """The number of bytes written to `target`, which appears only when it is complete."""
         partial = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
-            with self.stream(path, timeout_s=max(self.timeout_s, 600.0)) as response, partial.open("wb") as file:
+            with self.stream(path, params=params, timeout_s=max(self.timeout_s, 600.0)) as response, partial.open("wb") as file:
                 for chunk in response.iter_bytes():
                     file.write(chunk)
                     if on_bytes is not None:
@@ -123,49 +244,18 @@ class Transport:
             partial.unlink(missing_ok=True)
         return size_bytes
 
-    def _request(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Params | None = None,
-        content: bytes | Iterator[bytes] | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout_s: float | None = None,
-    ) -> httpx.Response:
-        limit = self._http.timeout if timeout_s is None else httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S)
-        with self._failures_named():
-            response = self._http.request(
-                method, path, params=_present(params), content=content, headers=headers, timeout=limit
-            )
-        if response.is_error:
-            raise _refusal(response)
-        return response
-
-    def _decoded(self, response: httpx.Response) -> Any:
-        try:
-            return msgspec.json.decode(response.content)
-        except msgspec.DecodeError:
-            raise self._not_modeltap(response) from None
-
-    def _not_modeltap(self, response: httpx.Response) -> ModeltapError:
-        kind = response.headers.get("content-type", "no content type")
-        return ApiError(
-            f"{self.address.url} answered {kind} where JSON is expected; is that the URL of a modeltap server?",
-            status=response.status_code,
-        )
-
     @contextmanager
     def _failures_named(self) -> Iterator[None]:
-        url = self.address.url
         try:
             yield
         except httpx.ConnectError as problem:
-            raise ConnectionFailed(f"no server answers at {url} ({_reason(problem)}); {_advice(url, problem)}") from None
+            url, reason = self.address.url, _reason(problem)
+            raise ConnectionFailed(f"no server answers at {url} ({reason}); {_advice(url, problem)}") from None
         except httpx.TimeoutException:
-            raise ConnectionFailed(f"{url} did not answer in time; try again, or give the client a longer timeout_s") from None
+            advice = "try again, or give the client a longer timeout_s"
+            raise ConnectionFailed(f"{self.address.url} did not answer in time; {advice}") from None
         except httpx.TransportError as problem:
-            raise ConnectionFailed(f"the connection to {url} broke ({_reason(problem)}); try again") from None
+            raise ConnectionFailed(f"the connection to {self.address.url} broke ({_reason(problem)}); try again") from None
 
 
 def segment(value: str) -> str:
@@ -187,15 +277,19 @@ def _present(params: Params | None) -> dict[str, Any]:
     return {name: value for name, value in (params or {}).items() if value is not None and value != []}
 
 
-def _refusal(response: httpx.Response) -> ModeltapError:
+def refusal(answered: Answered, asked: str) -> ModeltapError:
+    """The named error that the answer tells of; `asked` is the method and URL, for an answer that is not modeltap's."""
     try:
-        facts = msgspec.json.decode(response.content)
+        facts = msgspec.json.decode(answered.content)
     except msgspec.DecodeError:
         facts = None
+    request_id = answered.headers.get("x-request-id")
     if isinstance(facts, dict) and "detail" in facts:
-        return error_from(facts, status=response.status_code)
-    where = f"{response.request.method} {response.request.url.copy_with(query=None)}"
-    return ApiError(f"{where} was answered with {response.status_code} {response.reason_phrase}", status=response.status_code)
+        wait_s = wait_asked_s(answered.headers, now_s=time.time())
+        return error_from(facts, status=answered.status, request_id=request_id, retry_after_s=wait_s)
+    error = ApiError(f"{asked} was answered with {answered.status} {answered.reason}", status=answered.status)
+    error.request_id = request_id
+    return error
 
 
 def _reason(problem: Exception) -> str:

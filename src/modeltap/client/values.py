@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, TypeVar, overload
 
 import msgspec
 
 from modeltap.client.errors import ApiError
+from modeltap.client.receipt import Receipt
 from modeltap.domain.dataset import Schema
 from modeltap.domain.progress import Progress
 
@@ -110,13 +112,46 @@ class Deployment(Answer, frozen=True, kw_only=True):
     name: str
     routes: tuple[dict[str, Any], ...] = ()
     previous: tuple[dict[str, Any], ...] = ()
+    tenant: str = ""
     is_default: bool = False
+    terms: dict[str, Any] = {}
     status: str = ""
     reason: str = ""
     task: str = ""
     labels: tuple[str, ...] = ()
     signature: dict[str, Any] | None = None
     url: str = ""
+
+
+class Tenant(Answer, frozen=True, kw_only=True):
+    """`limits`: name → limit, None where there is none; budgets are decimal texts."""
+
+    name: str
+    limits: dict[str, Any] = {}
+    created_at: datetime | None = None
+
+
+class Key(Answer, frozen=True, kw_only=True):
+    """Who may call. `models` are the deployments it may call, None is all; `secrets` say since when and until when its texts
+    open."""
+
+    id: str
+    tenant: str
+    label: str = ""
+    scopes: tuple[str, ...] = ()
+    models: tuple[str, ...] | None = None
+    limits: dict[str, Any] = {}
+    state: str = ""
+    secrets: tuple[dict[str, Any], ...] = ()
+    created_at: datetime | None = None
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+
+class NewKey(Key, frozen=True, kw_only=True):
+    """A key just made or rotated; its text is told this once."""
+
+    key: str
 
 
 class TrainResult(Answer, frozen=True, kw_only=True):
@@ -145,13 +180,24 @@ class RenderedRecipe(Answer, frozen=True, kw_only=True):
 
 
 class Predictions(Sequence[Any]):
-    """One answer a row, in order; `model` is the version that gave them."""
+    """One answer a row, in order; `model` is the version that gave them, `receipt` what the call cost and what is left."""
 
-    def __init__(self, raw: dict[str, Any]) -> None:
+    def __init__(self, raw: dict[str, Any], receipt: Receipt | None = None) -> None:
         self.raw = raw
+        self.receipt = receipt or Receipt()
         self.answers: list[Any] = raw.get("predictions", [])
         self.model: str = raw.get("model", "")
         self.id: str = raw.get("id", "")
+
+    @property
+    def cost(self) -> Decimal | None:
+        """What the call was charged; None where it was charged in an earlier try."""
+        return self.receipt.cost
+
+    @property
+    def request_id(self) -> str:
+        """By which the server's log and usage records know the call."""
+        return self.receipt.request_id or self.id
 
     def __len__(self) -> int:
         return len(self.answers)

@@ -50,12 +50,7 @@ def read_parquet(member: Member, options: ReadOptions) -> Source:
 def _read_table(path: Path, name: str, options: ReadOptions) -> pl.DataFrame:
     import polars as pl
 
-    with path.open("rb") as stream:
-        head = stream.read(len(MAGIC))
-        stream.seek(max(0, path.stat().st_size - len(MAGIC)))
-        if head != MAGIC or stream.read() != MAGIC or path.stat().st_size < 12:
-            raise InvalidData(f"'{name}' is not a complete Parquet file; one begins and ends with {MAGIC.decode()}")
-    _probe(path, name, options)
+    check_parquet(path, name, options)
     try:
         num_rows = pl.scan_parquet(path).select(pl.len()).collect().item()
         num_columns = max(1, len(pl.read_parquet_schema(path)))
@@ -67,6 +62,16 @@ def _read_table(path: Path, name: str, options: ReadOptions) -> pl.DataFrame:
         return pl.read_parquet(path)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError):
         raise InvalidData(f"'{name}' is not a complete Parquet file; it breaks off or is damaged") from None
+
+
+def check_parquet(path: Path, name: str, options: ReadOptions) -> None:
+    """Raises InvalidData for a file that is not whole, or whose decoding kills a process."""
+    with path.open("rb") as stream:
+        head = stream.read(len(MAGIC))
+        stream.seek(max(0, path.stat().st_size - len(MAGIC)))
+        if head != MAGIC or stream.read() != MAGIC or path.stat().st_size < 12:
+            raise InvalidData(f"'{name}' is not a complete Parquet file; one begins and ends with {MAGIC.decode()}")
+    _probe(path, name, options)
 
 
 def _probe(path: Path, name: str, options: ReadOptions) -> None:

@@ -7,14 +7,15 @@ Letters: N rows.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, TextIO
 
 import numpy as np
 
+from modeltap.data.blocks import parse_block
 from modeltap.data.cells import ParseCell, cell_parser, missing_numbers, shown
-from modeltap.data.images import fit_shape, parse_image, parse_pixels
-from modeltap.data.wire_csv import CsvColumns, split_csv
+from modeltap.data.images import parse_image, parse_pixels
+from modeltap.data.wire_csv import CsvColumns, CsvForm, CsvRecord, find_form, read_records, split_csv
 from modeltap.domain.dataset import Column, Schema
 from modeltap.domain.signature import Array, Batch, Datatype, TensorSpec
 from modeltap.errors import InvalidValue, nearest
@@ -81,7 +82,7 @@ def _parse_cells(parse: ParseCell, column: Column, values: Sequence[Any] | Array
 def _parse_blocks(column: Column, values: Sequence[Any] | Array) -> Array:
     if isinstance(values, np.ndarray) and values.dtype != object and values.ndim > 1:
         shape = (len(values), *column.shape)
-        return parse_pixels(values, shape) if column.kind == "image" else _numbers(column, values, shape)
+        return parse_pixels(values, shape) if column.kind == "image" else parse_block(values, column.datatype, shape)
     wrong: list[tuple[int, str]] = []
     blocks: list[Array] = []
     for row, value in enumerate(values):
@@ -89,7 +90,7 @@ def _parse_blocks(column: Column, values: Sequence[Any] | Array) -> Array:
             if column.kind == "image":
                 blocks.append(parse_image(value, column.shape))
             else:
-                blocks.append(_numbers(column, value, column.shape))
+                blocks.append(parse_block(value, column.datatype, column.shape))
         except InvalidValue as problem:
             wrong.append((row, problem.message))
     if wrong:
@@ -97,34 +98,6 @@ def _parse_blocks(column: Column, values: Sequence[Any] | Array) -> Array:
     if not blocks:
         return np.empty((0, *column.shape), dtype=np.uint8)
     return np.stack(blocks)
-
-
-def _numbers(column: Column, value: Any, shape: tuple[int, ...]) -> Array:
-    """Numbers in `shape`, also from texts that are numbers, as a CSV line has them."""
-    try:
-        block = np.asarray(value)
-    except (ValueError, RecursionError):
-        raise InvalidValue("the rows of the array differ in length, or it is nested too deeply") from None
-    if block.dtype.kind == "U":
-        try:
-            block = block.astype(np.float64)
-        except ValueError:
-            raise InvalidValue("the array holds a text that is not a number") from None
-    if block.dtype.kind not in "uifb":
-        raise InvalidValue("the array holds something that is not a number")
-    if not np.isfinite(block).all():
-        raise InvalidValue("the array holds a number that is not finite")
-    if column.datatype == "INT64":
-        if block.size and not -(2**63) <= block.min().item() <= block.max().item() < 2**63:
-            raise InvalidValue("the array holds a number too large for 64 bits")
-        if block.dtype.kind == "f" and not np.array_equal(block, np.floor(block)):
-            raise InvalidValue("the array holds a number that is not whole")
-        return fit_shape(block.astype(np.int64), shape)
-    with np.errstate(over="ignore"):
-        single = block.astype(np.float32)
-    if not np.isfinite(single).all():
-        raise InvalidValue("the array holds a number too large for 32 bits")
-    return fit_shape(single, shape)
 
 
 def _refuse(column: Column, wrong: Sequence[tuple[int, str]]) -> None:
@@ -180,6 +153,7 @@ class RowReader:
 
         Raises InvalidValue if a column is unknown, missing or of the wrong kind; an explicit null is a missing value.
         """
+        self._check_has_features()
         if not rows:
             raise InvalidValue("there are no rows; send at least one")
         gathered: dict[str, list[Any]] = {name: [] for name in self.names}
@@ -191,6 +165,7 @@ class RowReader:
 
     def columns(self, columns: Mapping[str, Any]) -> Batch:
         """Inputs from whole columns, all of one length."""
+        self._check_has_features()
         self._check_names(columns, "")
         lengths = {name: _length(name, columns[name]) for name in self.names}
         if len(set(lengths.values())) > 1:
@@ -207,13 +182,39 @@ class RowReader:
         one row; so is a line that holds one picture in base64.
         """
         single = self.single
-        if single is not None and single.kind in ("image", "array"):
+        if single is not None and self._takes_block:
             found = split_csv(text, BLOCK_CSV, lambda _cells: True)
             return [_block_of(single, cells, line) for cells, line in zip(found.records, found.lines, strict=True)]
         found = split_csv(text, self._csv, self._is_row)
         if found.header is None:
             return list(found.records)
         return [dict(zip(found.header, record, strict=True)) for record in found.records]
+
+    def csv_form(self, begin: str) -> CsvForm:
+        """How a file of CSV that begins so is cut, by the same rules; see `find_form`."""
+        if self._takes_block:
+            return find_form(begin, BLOCK_CSV, lambda _cells: True)
+        return find_form(begin, self._csv, self._is_row)
+
+    def csv_records(self, stream: TextIO, form: CsvForm) -> Iterator[CsvRecord]:
+        """The records of a file of CSV, one by one; `csv_row` makes rows of them."""
+        return read_records(stream, form, BLOCK_CSV if self._takes_block else self._csv)
+
+    def csv_row(self, record: CsvRecord, form: CsvForm) -> Any:
+        """The row that `csv_rows` gives for the record. Raises InvalidValue for another number of cells than it takes."""
+        line, cells = record
+        if self._takes_block:
+            assert self.single is not None
+            return _block_of(self.single, cells, line)
+        if form.header is None:
+            return cells
+        if len(cells) != len(form.header):
+            raise InvalidValue(f"line {line} has {len(cells)} cells, the header has {len(form.header)}")
+        return dict(zip(form.header, cells, strict=True))
+
+    @property
+    def _takes_block(self) -> bool:
+        return self.single is not None and self.single.kind in ("image", "array")
 
     def _is_row(self, cells: Sequence[str]) -> bool:
         try:
@@ -237,6 +238,10 @@ class RowReader:
                 f"row {number + 1} has {len(row)} cells; the model takes {len(self.names)}: {', '.join(self.names[:30])}"
             )
         raise InvalidValue(f"row {number + 1} is {shown(row)}; a row is an object of columns or an array of cells")
+
+    def _check_has_features(self) -> None:
+        if not self.features:
+            raise InvalidValue("the model takes whole tensors, no rows; send them to /v2/models/{name}/infer")
 
     def _check_names(self, given: Mapping[str, Any], where: str) -> None:
         unknown = [name for name in given if name not in self._known]

@@ -1,12 +1,13 @@
-"""CSV text that a request brings → its records, and whether the first of them is a header: decided by the model's columns."""
+"""CSV text that a request or a file of rows brings → its records, and whether the first of them is a header: decided by the
+model's columns."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 import msgspec
 
@@ -39,6 +40,53 @@ class CsvRecords(msgspec.Struct, frozen=True):
     header: tuple[str, ...] | None
     records: list[list[str]]
     lines: list[int]
+
+
+class CsvForm(msgspec.Struct, frozen=True):
+    """How a text is cut into records. `header` is None where there is none."""
+
+    delimiter: str
+    header: tuple[str, ...] | None
+
+
+class CsvRecord(NamedTuple):
+    """`line` is where it begins in the text."""
+
+    line: int
+    cells: list[str]
+
+
+def find_form(begin: str, columns: CsvColumns, is_row: IsRow) -> CsvForm:
+    """The form of a text that begins so, which is all of it or more than SAMPLE_CHARS: that which `split_csv` would find.
+
+    Raises InvalidValue where it holds no record.
+    """
+    if not begin.strip():
+        raise InvalidValue("the CSV file is empty; it needs at least one line")
+    delimiter = _delimiter(begin, columns, is_row)
+    records = [record for record in _sample(begin, delimiter) if not _is_blank(record, columns)]
+    if not records:  # a line longer than the sample holds the numbers of a whole picture or array
+        return CsvForm(max(DELIMITERS, key=begin.count), None)
+    return CsvForm(delimiter, find_header(records, columns, is_row))
+
+
+def read_records(stream: TextIO, form: CsvForm, columns: CsvColumns) -> Iterator[CsvRecord]:
+    """The records of the text without its header, one by one, blank lines skipped.
+
+    Raises InvalidValue, naming the line, where the text is no CSV; what comes behind it cannot be read then.
+    """
+    reader = csv.reader(stream, delimiter=form.delimiter, skipinitialspace=True)
+    is_pending = form.header is not None
+    begin = 1
+    try:
+        for record in reader:
+            if not _is_blank(record, columns):
+                if not is_pending:
+                    yield CsvRecord(begin, record)
+                is_pending = False
+            begin = reader.line_num + 1
+    except csv.Error as problem:
+        raise InvalidValue(f"line {begin} of the CSV cannot be read: {problem}") from None
 
 
 def split_csv(text: str, columns: CsvColumns, is_row: IsRow) -> CsvRecords:

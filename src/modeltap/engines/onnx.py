@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,26 +19,15 @@ class OnnxEngine:
     run one at a time, because some kernels round differently there: an answer never depends on the rows beside it."""
 
     def __init__(self, graph: Path | bytes, signature: Signature, *, min_batch: int = 1, threads: int = 1) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
-        try:
-            self._session = onnxruntime.InferenceSession(
-                graph if isinstance(graph, bytes) else str(graph), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as problem:  # noqa: BLE001  onnxruntime raises its own unrelated classes for a graph it cannot read
-            told = _reason(problem).replace(str(graph), "the file") if isinstance(graph, Path) else _reason(problem)
-            raise Broken(f"ONNX Runtime cannot load the graph: {told}") from None
+        self._session = _open_session(graph, threads)
         self.signature = signature
         self._inputs = [spec.name for spec in signature.inputs]
         self._outputs = [spec.name for spec in signature.outputs]
         self._min_batch = min_batch
 
     def run(self, batch: Batch) -> Batch:
+        if self._min_batch == 1:
+            return self._run(batch)  # as it is: the inputs of an imported graph need have no axis of rows
         num_rows = len(next(iter(batch.values())))
         if self._min_batch == 0 and num_rows > 1:
             singles = [self._run({name: rows[i : i + 1] for name, rows in batch.items()}) for i in range(num_rows)]
@@ -62,6 +52,41 @@ class OnnxEngine:
 
     def close(self) -> None:
         del self._session
+
+
+class GraphTensor(NamedTuple):
+    """One input or output as ONNX Runtime tells it: `tensor(float)`, and for each axis a length, a name, or None."""
+
+    name: str
+    kind: str
+    axes: tuple[int | str | None, ...]
+
+
+def read_graph_tensors(graph: Path | bytes) -> tuple[list[GraphTensor], list[GraphTensor]]:
+    """The inputs and the outputs of a graph, in its own order. Raises Broken for one that cannot be loaded."""
+    session = _open_session(graph, 1)
+    return [_told(one) for one in session.get_inputs()], [_told(one) for one in session.get_outputs()]
+
+
+def _told(node: Any) -> GraphTensor:
+    return GraphTensor(node.name, node.type, tuple(node.shape or ()))
+
+
+def _open_session(graph: Path | bytes, threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(
+            graph if isinstance(graph, bytes) else str(graph), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as problem:  # noqa: BLE001  onnxruntime raises its own unrelated classes for a graph it cannot read
+        told = _reason(problem).replace(str(graph), "the file") if isinstance(graph, Path) else _reason(problem)
+        raise Broken(f"ONNX Runtime cannot load the graph: {told}") from None
 
 
 def runtime_version() -> str:

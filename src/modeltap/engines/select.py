@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 from modeltap.bundle.files import Bundle
+from modeltap.bundle.golden import replay_golden
 from modeltap.domain.engine import Engine
 
 
 def open_engine(bundle: Bundle, *, threads: int = 1) -> Engine:
-    """The engine that the manifest names, with the graph loaded."""
+    """The engine that the manifest names, with the graph loaded. Raises Broken."""
     from modeltap.engines.onnx import OnnxEngine
 
     choice = bundle.manifest.engine
     return OnnxEngine(bundle.graph, bundle.manifest.signature, min_batch=choice.min_batch, threads=threads)
+
+
+def warm(engine: Engine, bundle: Bundle) -> Engine:
+    """The engine, once it has repeated the bundle's golden rows; it is closed where it does not. Raises GoldenMismatch."""
+    with ExitStack() as unless_warm:
+        unless_warm.callback(engine.close)
+        replay_golden(bundle.golden, bundle.manifest.schema, bundle.manifest.signature, engine.run)
+        unless_warm.pop_all()
+    return engine
+
+
+def open_warm_engine(bundle: Bundle) -> Engine:
+    """Both. Raises Broken, GoldenMismatch."""
+    return warm(open_engine(bundle), bundle)

@@ -15,7 +15,7 @@ from modeltap.domain.job import Wanted
 from modeltap.domain.progress import Progress
 from modeltap.errors import LeaseLost, StorageFailed, Unavailable
 from modeltap.jobs.processes import started_s
-from modeltap.storage.jobs import JobRepository
+from modeltap.storage.jobs import JobQueue
 
 LEASE_S = 10.0
 
@@ -25,7 +25,7 @@ class Lease:
 
     def __init__(
         self,
-        jobs: JobRepository,
+        jobs: JobQueue,
         job_id: str,
         fence: int,
         *,

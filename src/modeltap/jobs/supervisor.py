@@ -26,7 +26,7 @@ from modeltap.jobs.journal import Journal
 from modeltap.jobs.lease import LEASE_S
 from modeltap.jobs.processes import JOB_VARIABLE, RunnerProcess, is_alive, kill_orphans, send_signal, started_s
 from modeltap.storage.disk import storage_failed
-from modeltap.storage.jobs import JobRepository
+from modeltap.storage.jobs import JobQueue
 from modeltap.storage.reserve import keep_reserve, spend_reserve
 
 RUNNER_COMMAND = (sys.executable, "-P", "-m", "modeltap.runner")
@@ -71,7 +71,7 @@ class Supervisor:
 
     def __init__(
         self,
-        jobs: JobRepository,
+        jobs: JobQueue,
         home: Path,
         *,
         slots: int,

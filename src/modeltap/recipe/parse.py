@@ -68,6 +68,8 @@ def parse_recipe(document: Mapping[str, Any], *, task: str | None = None, target
     if not isinstance(user.get("task"), str):
         raise InvalidRecipe("the recipe names no task; add `task: tabular-classification`, or pass --task")
     found = find_task(user["task"])
+    if not found.forms:
+        raise InvalidRecipe(f"nothing is trained for '{found.name}'; it is the task of models that were imported")
     model = _mapping(user.get("model", {}), "model")
     architecture = find_architecture(_architecture_name(model, found))
     merged = _merge(_merge(expand(found.defaults), expand(architecture.defaults)), user)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
 import signal
 import sys
 import traceback
@@ -21,8 +22,8 @@ from modeltap.jobs.lease import Lease
 from modeltap.runner.kinds import step_for
 from modeltap.runner.steps import Step
 from modeltap.storage.artifacts import ArtifactStore
-from modeltap.storage.jobs import JobRepository, Outcome
-from modeltap.storage.opening import open_database
+from modeltap.storage.jobs import JobQueue, Outcome
+from modeltap.storage.opening import DATABASE_VARIABLE, open_database
 from modeltap.storage.reserve import spend_reserve
 from modeltap.telemetry.logs import open_logs
 from modeltap.training.stopped import Stopped
@@ -38,14 +39,14 @@ def main() -> int:
     parser.add_argument("--home", type=Path, required=True)
     arguments = parser.parse_args()
     open_logs("info")
-    database = open_database(arguments.home)
+    database = open_database(arguments.home, os.environ.get(DATABASE_VARIABLE))
     try:
-        return run_job(JobRepository(database), arguments.job, arguments.fence, arguments.home, database)
+        return run_job(JobQueue(database), arguments.job, arguments.fence, arguments.home, database)
     finally:
         database.close()
 
 
-def run_job(jobs: JobRepository, job_id: str, fence: int, home: Path, database: Any) -> int:
+def run_job(jobs: JobQueue, job_id: str, fence: int, home: Path, database: Any) -> int:
     """The exit status: 0 if an outcome was written, 1 if the lease was lost or the process was asked to end."""
     job = jobs.get(job_id)
     terminated = False

@@ -36,8 +36,8 @@ from modeltap.tasks.catalogue import find_task
 def evaluate(step: Step) -> dict[str, Any]:
     """Metrics and evaluation of the version on the dataset's rows. Raises InvalidData if the two do not fit."""
     spec = msgspec.convert(step.job.spec, EvaluateSpec)
-    version = ModelRepository(step.database).get(spec.model)
-    dataset = DatasetRepository(step.database).get(spec.dataset)
+    version = ModelRepository(step.database, step.job.tenant).get(spec.model)
+    dataset = DatasetRepository(step.database, step.job.tenant).get(spec.dataset)
     stored = open_dataset(step.artifacts.paths(dataset.digest))
     files = step.artifacts.paths(version.digest)
     bundle = open_bundle(files)

@@ -67,7 +67,8 @@ def _import(step: Step, spec: ImportSpec, upload: Path) -> dict[str, Any]:
         shutil.rmtree(folder, ignore_errors=True)
     crash_point("dataset.blobs_written")
     num_rows = {part: rows.num_rows for part, rows in source.parts.items()}
-    dataset, created = DatasetRepository(step.database).add(spec.name, digest, schema, num_rows, facts, datetime.now(UTC))
+    datasets = DatasetRepository(step.database, step.job.tenant)
+    dataset, created = datasets.add(spec.name, digest, schema, num_rows, facts, datetime.now(UTC))
     step.report(Progress(phase="done", fraction=1.0, message=dataset.id))
     return {
         **dataset_facts(dataset),

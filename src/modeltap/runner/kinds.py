@@ -24,3 +24,7 @@ def step_for(kind: JobKind) -> Callable[[Step], dict[str, Any]]:
             from modeltap.runner.evaluate import evaluate
 
             return evaluate
+        case "batch":
+            from modeltap.runner.batch import answer_batch
+
+            return answer_batch

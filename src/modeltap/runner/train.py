@@ -52,7 +52,7 @@ def train(step: Step) -> dict[str, Any]:
     recipe = parse_recipe(spec.recipe)
     task = find_task(recipe.task)
     threads = recipe.threads or 1
-    dataset = DatasetRepository(step.database).get(spec.dataset)
+    dataset = DatasetRepository(step.database, step.job.tenant).get(spec.dataset)
     stored = open_dataset(step.artifacts.paths(dataset.digest))
     step.report(Progress(phase="data", message=f"reading {dataset.id}"))
     prepared = prepare(stored, recipe, task)
@@ -111,7 +111,7 @@ def train(step: Step) -> dict[str, Any]:
     digest = step.artifacts.put_tree(files)
     report = _report(step, spec.name, manifest, main, trained, recipe)
     crash_point("version.blobs_written")
-    version = ModelRepository(step.database).add(
+    version = ModelRepository(step.database, step.job.tenant).add(
         spec.name,
         digest,
         manifest,

@@ -1,71 +1,83 @@
-"""One version, loaded: its engine, the thread that runs it, and what is needed to read a row and show an answer."""
+"""A replica in this process: short runs on the event loop itself, longer ones on a thread of its own."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+import logging
+import threading
+import time
+from queue import SimpleQueue
 
-import numpy as np
-
-from modeltap.bundle.files import open_bundle
-from modeltap.bundle.golden import replay_golden
-from modeltap.data.rows import RowReader
+from modeltap.domain.engine import Engine
+from modeltap.domain.replica import ReplicaEvent, ReplicaState, next_state
 from modeltap.domain.signature import Batch
-from modeltap.engines.select import open_engine
-from modeltap.errors import InvalidValue
-from modeltap.tasks.catalogue import find_task
+from modeltap.errors import Broken, ModeltapError, ReplicaLost
+from modeltap.serving.backend import Done
+
+INLINE_S = 1e-3
+"""Handing a batch to a thread and back costs about a tenth of this, and while the graph runs here nobody else is served."""
+
+_log = logging.getLogger(__name__)
 
 
-class Replica:
-    """A warm engine. Batches run one after the other on its own thread, so that the event loop stays free."""
+class LocalReplica:
+    """Has the engine to itself, and closes it. The engine is warm: its golden rows were replayed."""
 
-    def __init__(self, model_id: str, files: Mapping[str, Path]) -> None:
-        """Loads the graph and replays its golden rows, which also warms it. Raises GoldenMismatch or Broken."""
-        bundle = open_bundle(files)
-        self.model_id = model_id
-        self.in_flight = 0
-        self.manifest = bundle.manifest
-        self.signature = bundle.manifest.signature
-        self.reader = RowReader(bundle.manifest.schema)
-        self._decode = find_task(bundle.manifest.task).decode
-        self._engine = open_engine(bundle)
-        replay_golden(bundle.golden, bundle.manifest.schema, self.signature, self._engine.run)
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"engine-{model_id}")
+    def __init__(self, name: str, engine: Engine) -> None:
+        self.name = name
+        self.state: ReplicaState = "ready"
+        self._engine = engine
+        self._loop = asyncio.get_running_loop()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._jobs: SimpleQueue[tuple[Batch, Done] | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
 
-    @contextmanager
-    def used(self) -> Iterator[None]:
-        """While a request holds it, the replica is not closed."""
-        self.in_flight += 1
+    def run(self, inputs: Batch, done: Done, *, expected_s: float = 0.0) -> None:
+        if self.state != "ready":
+            done(ReplicaLost(f"the engine of {self.name} was closed; try again"), 0.0)
+        elif expected_s < INLINE_S:
+            done(*self._timed(inputs))
+        else:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name=f"engine-{self.name}", daemon=True)
+                self._thread.start()
+            self._idle.clear()
+            self._jobs.put((inputs, done))
+
+    async def close(self) -> None:
+        if self.state == "ready":
+            self._advance("drain")
+            await self._idle.wait()
+            if self._thread is not None:
+                self._jobs.put(None)
+                await asyncio.to_thread(self._thread.join)
+            self._engine.close()
+            self._advance("stop")
+
+    def _timed(self, inputs: Batch) -> tuple[Batch | BaseException, float]:
+        started_s = time.perf_counter()
+        outcome: Batch | BaseException
         try:
-            yield
-        finally:
-            self.in_flight -= 1
+            outcome = self._engine.run(inputs)
+        except ModeltapError as problem:
+            outcome = problem
+        except Exception:  # noqa: BLE001  the edge of the data plane: what fails is one batch
+            _log.exception("the graph of %s failed", self.name)
+            outcome = Broken("the graph failed; the server's log has the reason")
+        return outcome, time.perf_counter() - started_s
 
-    async def run(self, batch: Batch) -> Batch:
-        """The graph's outputs for the batch. Raises InvalidValue, naming the row, where an answer is no finite number."""
-        outputs = await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.run, batch)
-        _check_finite(outputs)
-        return outputs
+    def _work(self) -> None:
+        """The thread: batch after batch, holding none while it waits."""
+        while (job := self._jobs.get()) is not None:
+            inputs, done = job
+            outcome, run_s = self._timed(inputs)
+            self._loop.call_soon_threadsafe(self._answered, done, outcome, run_s)
+            del job, inputs, done, outcome
 
-    def answers(self, outputs: Batch) -> list[Any]:
-        """One JSON-ready answer a row, as the task shows it."""
-        return self._decode(outputs, self.manifest.output, self.manifest.labels)
+    def _answered(self, done: Done, outcome: Batch | BaseException, run_s: float) -> None:
+        self._idle.set()
+        done(outcome, run_s)
 
-    def close(self) -> None:
-        """Waits for the batch that runs, then lets the engine go."""
-        self._thread.shutdown(wait=True)
-        self._engine.close()
-
-
-def _check_finite(outputs: Batch) -> None:
-    for values in outputs.values():
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            finite_N = np.isfinite(values).reshape(len(values), -1).all(axis=1)
-            raise InvalidValue(
-                f"row {int(np.argmin(finite_N)) + 1} has no finite answer: a number in it lies too far outside of those that"
-                " the model was trained on"
-            )
+    def _advance(self, event: ReplicaEvent) -> None:
+        self.state = next_state(self.state, event)

@@ -1,0 +1,65 @@
+"""The models that a caller of /v2 or gRPC means, in the protocol's own words where they are not there."""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from modeltap.api.inference_model import model_statistics
+from modeltap.api.tensors import TensorReader, tensor_reader
+from modeltap.errors import InvalidInput, NotFound, Unavailable
+from modeltap.serving.call import Call
+from modeltap.serving.plane import Plane
+from modeltap.serving.version import Version
+
+LONGEST_NAME = 200
+"""Of what a request named and does not exist, in the answer that says so."""
+
+
+class InferenceVersions:
+    """Finds versions through the plane, and keeps for each how its tensors are read."""
+
+    def __init__(self, plane: Plane) -> None:
+        self._plane = plane
+        self._readers: WeakKeyDictionary[Version, TensorReader] = WeakKeyDictionary()
+
+    def find(self, call: Call, name: str, wanted: str) -> Version:
+        """The loaded version; `wanted` '' is the one that the deployment routes to. Raises NotFound, InvalidInput, Forbidden,
+        and Loading."""
+        call.deployment = None
+        number = _parse_version(wanted) if wanted else None
+        try:
+            return self._plane.find(call, name, number)
+        except NotFound:
+            deployment = call.deployment
+            if deployment is None:
+                raise NotFound(f"Request for unknown model: '{name[:LONGEST_NAME]}' is not found") from None
+            served = ", ".join(f"'{route.version}'" for route in deployment.routes)
+            raise NotFound(
+                f"Request for unknown model: '{name}' version '{wanted[:LONGEST_NAME]}' is not found; served is {served}"
+            ) from None
+
+    def reader(self, version: Version) -> TensorReader:
+        reader = self._readers.get(version)
+        if reader is None:
+            reader = self._readers[version] = tensor_reader(version.manifest, version.reader)
+        return reader
+
+    def statistics(self, call: Call) -> list[dict[str, Any]]:
+        """Of every loaded model that the caller may use."""
+        told = []
+        for deployment, _, _ in self._plane.listed(call):
+            try:
+                told.append(model_statistics(deployment.name, self._plane.find(call, deployment.name)))
+            except Unavailable:
+                continue
+        return told
+
+
+def _parse_version(wanted: str) -> str:
+    if not wanted.isascii() or not wanted.isdigit() or len(wanted) > 9 or not int(wanted):
+        raise InvalidInput(
+            f"failed to get model version from specified version string '{wanted[:LONGEST_NAME]}': a version is a whole number"
+            " from 1 on"
+        )
+    return str(int(wanted))

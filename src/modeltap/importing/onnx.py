@@ -1,0 +1,70 @@
+"""An ONNX graph → the files of a bundle, by way of a child process that is not trusted with more than a folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from modeltap.bundle.files import CARD, GOLDEN, GRAPH, MANIFEST, open_bundle
+from modeltap.domain.model import Manifest
+from modeltap.engines.confine import bare_environment
+from modeltap.errors import Broken, InvalidData
+from modeltap.importing.onnx_child import Asked, Verdict
+
+TIMEOUT_S = 300.0
+MEMORY_BYTES = 4 << 30
+MEMORY_PER_BYTE = 8
+"""Of address space, for each byte of the graph and its weights: parsed, put together, loaded, and run."""
+LONGEST_DETAIL = 1000
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A bundle that can be stored: its files by name, and what was noticed when the graph was tried."""
+
+    files: dict[str, Path]
+    manifest: Manifest
+    notices: list[str]
+
+
+def import_onnx(graph: Path, folder: Path, *, timeout_s: float = TIMEOUT_S) -> Imported:
+    """The bundle of the graph, with its files in the (existing, empty) folder. Weights may lie beside the graph.
+
+    Raises InvalidData for what cannot be read, loaded or served, also where it ends, hangs or overfills its process.
+    """
+    size_bytes = sum(path.stat().st_size for path in graph.parent.rglob("*") if path.is_file())
+    asked = Asked(
+        graph=str(graph),
+        folder=str(folder),
+        memory_bytes=MEMORY_BYTES + MEMORY_PER_BYTE * size_bytes,
+        processor_s=int(timeout_s) + 1,
+        parent_pid=os.getpid(),
+    )
+    command = [sys.executable, "-P", "-m", "modeltap.importing.onnx_child"]
+    try:
+        done = subprocess.run(  # noqa: S603
+            command,
+            input=msgspec.json.encode(asked),
+            capture_output=True,
+            timeout=timeout_s,
+            check=False,
+            env=bare_environment(),
+        )
+    except subprocess.TimeoutExpired:
+        raise InvalidData(f"the graph was not read and tried within {timeout_s:g} s; it is not imported") from None
+    if done.returncode != 0:
+        told = f"signal {-done.returncode}" if done.returncode < 0 else f"exit status {done.returncode}"
+        raise InvalidData(f"the graph ended the process that read it ({told}); it is not imported")
+    try:
+        verdict = msgspec.json.decode(done.stdout, type=Verdict)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise Broken("the process that reads graphs gave no verdict; it is not imported") from None
+    if verdict.code:
+        raise InvalidData(verdict.detail[:LONGEST_DETAIL])
+    files = {name: folder / name for name in (MANIFEST, GRAPH, GOLDEN, CARD)}
+    return Imported(files=files, manifest=open_bundle(files).manifest, notices=verdict.notices)

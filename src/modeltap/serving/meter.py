@@ -1,0 +1,234 @@
+"""The meter: each accepted request is reserved, then settled or ended without a charge, and every step is a frame first.
+
+    ticket = meter.reserve(request_id=…, tenant=…, key=…, deployment=…, unit="row", units=32, cost_nano=32_000)
+    cost_nano = meter.settle(ticket, model="digits@3", units=32, queue_us=80, compute_us=900)     before a byte is sent
+    meter.delivered(ticket)                                                                      after the last one
+    meter.fail(ticket, "invalid_value") | meter.cancel(ticket)                                   instead of both
+
+It knows no file and no event loop: it numbers, builds frames and hands them to what appends them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Literal
+
+import msgspec
+
+from modeltap.domain.idempotency import StoredAnswer
+from modeltap.domain.quota import QuotaBook, Reservation
+from modeltap.domain.usage import Status, Unit, UsageRecord
+from modeltap.errors import Conflict, InvalidInput, StorageFailed
+from modeltap.storage.segments import SegmentWriter
+from modeltap.storage.segments_frames import Delivered, Frame, Reserve, Settle, Void, encode_frame
+
+MAX_UNITS = 10**12
+MAX_COST_NANO = 10**15
+"""Of one request; sums of so many of them as there may be fit into 64 bits."""
+MAX_MARKS = 1_000
+"""Deliveries that are kept until there is a frame to write them with."""
+
+TicketState = Literal["reserved", "settled", "delivered", "voided"]
+TRANSITIONS: dict[tuple[TicketState, str], TicketState] = {
+    ("reserved", "settle"): "settled",
+    ("reserved", "void"): "voided",
+    ("settled", "deliver"): "delivered",
+}
+"""voided: without an answer and without a charge."""
+
+
+class Ticket(msgspec.Struct, gc=False):
+    """One accepted request."""
+
+    accepted: Reserve
+    reservation: Reservation
+    state: TicketState = "reserved"
+
+    @property
+    def number(self) -> int:
+        return self.accepted.number
+
+
+class Meter:
+    """One a process. `book` is of a process that keeps its limits itself; a worker reserves elsewhere and calls `accept`."""
+
+    def __init__(self, segments: SegmentWriter, book: QuotaBook, *, clock: Callable[[], float] = time.time) -> None:
+        self._segments = segments
+        self._book = book
+        self._clock = clock
+        self._writer = segments.writer
+        self._number = 0
+        self._delivered: list[int] = []
+        self._voided: list[int] = []
+
+    @property
+    def num_accepted(self) -> int:
+        """Requests that were accepted by this writer."""
+        return self._number
+
+    def reserve(
+        self, *, request_id: str, tenant: str, key: str, deployment: str, unit: Unit, units: int, cost_nano: int
+    ) -> Ticket:
+        """The request is accepted, and may use this much. Raises RateLimited, BudgetSpent, StorageFailed; then it is not."""
+        reservation = self._book.reserve(key, tenant, units=units, cost_nano=cost_nano, now_s=self._clock())
+        return self.accept(reservation, request_id=request_id, tenant=tenant, key=key, deployment=deployment, unit=unit)
+
+    def accept(
+        self, reservation: Reservation, *, request_id: str, tenant: str, key: str, deployment: str, unit: Unit
+    ) -> Ticket:
+        """The same for what was reserved before. Raises StorageFailed; then the reservation is undone."""
+        number = self._number + 1
+        units, cost_nano = reservation.units, reservation.cost_nano
+        accepted = Reserve(number, request_id, tenant, key, deployment, unit, units, cost_nano, reservation.at_s)
+        try:
+            if units > MAX_UNITS or cost_nano > MAX_COST_NANO:
+                raise InvalidInput(f"{units:,} units are more than one request may have; send fewer at a time")
+            self._segments.append(self._with_marks(accepted))
+        except (StorageFailed, InvalidInput):
+            reservation.undo()
+            raise
+        self._marked()
+        self._number = number
+        return Ticket(accepted, reservation)
+
+    def settle(
+        self,
+        ticket: Ticket,
+        *,
+        model: str,
+        units: int,
+        queue_us: int,
+        compute_us: int,
+        answer: StoredAnswer | None = None,
+    ) -> int:
+        """What the request costs, in billionths of the currency. `answer` is kept for its retry.
+
+        Raises StorageFailed: then it costs nothing, and the answer must not be sent. Raises ValueError for more units than
+        were reserved.
+        """
+        _check(ticket, "settle")
+        accepted = ticket.accepted
+        if units > accepted.units:
+            raise ValueError(f"{units} units are more than the {accepted.units} that were reserved")
+        cost_nano = accepted.cost_nano
+        if units != accepted.units:
+            cost_nano = cost_nano * units // accepted.units
+        record = UsageRecord(
+            self._writer,
+            accepted.number,
+            accepted.request_id,
+            accepted.tenant,
+            accepted.key,
+            accepted.deployment,
+            model,
+            accepted.unit,
+            units,
+            cost_nano,
+            accepted.accepted_at_s,
+            queue_us,
+            compute_us,
+            "answered",
+            "",
+            "unknown",
+        )
+        try:
+            self._segments.append_at_any_cost(self._with_marks(Settle(record, answer)))
+        except StorageFailed:
+            self._void(ticket)
+            raise
+        self._marked()
+        ticket.state = "settled"
+        ticket.reservation.settle(units=units, cost_nano=cost_nano)
+        return cost_nano
+
+    def fail(self, ticket: Ticket, code: str, *, model: str = "") -> None:
+        """It ends in the named error of that code, and costs nothing."""
+        self._end(ticket, "failed", code, model)
+
+    def cancel(self, ticket: Ticket, *, model: str = "") -> None:
+        """Its caller left before there was an answer."""
+        self._end(ticket, "cancelled", "", model)
+
+    def delivered(self, ticket: Ticket) -> None:
+        """The last byte of its answer was handed to the system. Written with the next frame, or by `flush`."""
+        _check(ticket, "deliver")
+        ticket.state = "delivered"
+        self._delivered.append(ticket.accepted.number)
+        if len(self._delivered) >= MAX_MARKS:
+            with suppress(StorageFailed):
+                self.flush()
+
+    def flush(self) -> None:
+        """Writes what waits for a frame: to be called when a connection closes, and when there is nothing to do.
+
+        Raises StorageFailed; it waits on then.
+        """
+        marks = self._marks()
+        if marks:
+            self._segments.append(marks)
+            self._marked()
+
+    def close(self) -> None:
+        """The last frame. What is open then was not answered."""
+        with suppress(StorageFailed):
+            self.flush()
+        self._segments.close(self._number)
+
+    def _end(self, ticket: Ticket, status: Status, code: str, model: str) -> None:
+        if ticket.state == "voided":  # as after a settling that the disk refused
+            return
+        _check(ticket, "void")
+        of = ticket.accepted
+        record = UsageRecord(
+            self._writer,
+            of.number,
+            of.request_id,
+            of.tenant,
+            of.key,
+            of.deployment,
+            model,
+            of.unit,
+            0,
+            0,
+            of.accepted_at_s,
+            0,
+            0,
+            status,
+            code,
+            "none",
+        )
+        try:
+            self._segments.append_at_any_cost(self._with_marks(Settle(record)))
+        except StorageFailed:  # it failed already, and is on record as one without an end
+            self._void(ticket)
+            return
+        self._marked()
+        ticket.state = "voided"
+        ticket.reservation.void()
+
+    def _void(self, ticket: Ticket) -> None:
+        """There is no frame of its end; a later frame says so."""
+        ticket.state = "voided"
+        self._voided.append(ticket.accepted.number)
+        ticket.reservation.void()
+
+    def _with_marks(self, frame: Frame) -> bytes:
+        if self._delivered or self._voided:
+            return self._marks() + encode_frame(frame)
+        return encode_frame(frame)
+
+    def _marks(self) -> bytes:
+        marks = encode_frame(Delivered(self._delivered)) if self._delivered else b""
+        return marks + encode_frame(Void(self._voided)) if self._voided else marks
+
+    def _marked(self) -> None:
+        if self._delivered or self._voided:
+            self._delivered.clear()
+            self._voided.clear()
+
+
+def _check(ticket: Ticket, event: str) -> None:
+    if (ticket.state, event) not in TRANSITIONS:
+        raise Conflict(f"the request {ticket.accepted.request_id} is {ticket.state}, and cannot {event}; a request ends once")

@@ -1,0 +1,71 @@
+"""One loaded version: how a row is read and an answer shown, and the lane that its requests wait in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from modeltap.bundle.files import Bundle
+from modeltap.data.rows import RowReader
+from modeltap.domain.signature import Batch
+from modeltap.errors import InvalidValue
+from modeltap.serving.lane import Lane
+from modeltap.serving.statistics import Statistics
+from modeltap.tasks.catalogue import find_task
+
+ObserveBatch = Callable[[str, int, float], None]
+
+
+class Version:
+    """What the protocols need of a version. `in_flight` counts the requests that hold it; it is not unloaded under them."""
+
+    def __init__(self, model_id: str, digest: str, bundle: Bundle, lane: Lane, *, observe: ObserveBatch | None = None) -> None:
+        """`observe` is told of every batch that ran: version, rows, seconds of the engine."""
+        task = find_task(bundle.manifest.task)
+        self.model_id = model_id
+        self.digest = digest
+        self.manifest = bundle.manifest
+        self.signature = bundle.manifest.signature
+        self.reader = RowReader(bundle.manifest.schema)
+        self.unit = task.unit
+        self.lane = lane
+        self.in_flight = 0
+        self.last_used_s = 0.0
+        self.statistics = Statistics()
+        self._observe = observe
+        lane.on_run = self._ran
+        self._decode = task.decode
+        self._only_finite = task.only_finite
+
+    def _ran(self, rows: int, run_s: float) -> None:
+        self.statistics.count_run(rows, run_s)
+        if self._observe is not None:
+            self._observe(self.model_id, rows, run_s)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """While a request holds it, the version is not unloaded."""
+        self.in_flight += 1
+        try:
+            yield
+        finally:
+            self.in_flight -= 1
+
+    def answers(self, outputs: Batch) -> list[Any]:
+        """One JSON-ready answer a row, as the task shows it."""
+        return self._decode(outputs, self.manifest.output, self.manifest.labels)
+
+    def check(self, outputs: Batch) -> None:
+        """Raises InvalidValue, naming the row, where an answer is no finite number and the task's answers all are."""
+        if not self._only_finite:
+            return
+        for values in outputs.values():
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                finite_N = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+                raise InvalidValue(
+                    f"row {int(np.argmin(finite_N)) + 1} has no finite answer: a number in it lies too far outside of those"
+                    " that the model was trained on"
+                )
