@@ -13,7 +13,7 @@ from pathlib import Path
 
 from modeltap.bundle.environment import environment
 
-NAMES = ("startup", "training", "serving", "batching", "metering")
+NAMES = ("startup", "training", "serving", "batching", "metering", "scale")
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 

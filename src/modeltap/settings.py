@@ -52,7 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_body_bytes: int = 32 * 1024 * 1024
     """Of a prediction or control request."""
     max_upload_bytes: int = 8 * 1024**3
-    """Of a dataset."""
+    """Of a dataset, a model, or the rows of a batch."""
     tls_cert: Path | None = None
     tls_key: Path | None = None
     insecure_public_bind: bool = False

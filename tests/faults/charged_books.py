@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from charged_clients import Held, Ledger
-from fault_server import FaultServer
+from fault_server import FaultServer, until
 from metered_home import ROW_PRICE
 
 WINDOW_S = 60.0
@@ -44,10 +44,11 @@ class Books:
         self._numbers: set[tuple[str, str]] = set()
         self._charged: dict[str, set[str]] = defaultdict(set)
         self._granted: dict[str, list[Held]] = {key: [] for key in limits}
-        self.num_unknown = 0
 
-    def compare(self) -> None:
-        """Fails where the records and the clients do not agree. `num_unknown` is then that of the new records."""
+    def compare(self, *, max_unknown: int) -> None:
+        """Fails where the records and the clients do not agree. `max_unknown`: answers of which it may be unknown whether they
+        arrived."""
+        until("the deliveries are on record", lambda: self._num_unknown() <= max_unknown, wait_s=10)
         audited(self._server)
         records = self._new_records()
         answered = {record["request_id"]: record for record in records if record["status"] == "answered"}
@@ -69,19 +70,22 @@ class Books:
                 assert (record["units"], record["cost"], record["delivery"]) == ("0", "0", "none"), record
         self._compare_retries(answered)
         self._compare_windows()
-        self.num_unknown = sum(record["delivery"] == "unknown" for record in records)
-        self.unknown = [
-            (r["accepted_at"][17:], r["request_id"], r["writer"], r["number"], r["units"], r["request_id"] in held)
-            for r in records
-            if r["delivery"] == "unknown"
-        ]
         held.clear()
         lost.clear()
 
+    def _num_unknown(self) -> int:
+        return sum(record["delivery"] == "unknown" for record in self._since_last(self._read()))
+
+    def _read(self) -> list[Record]:
+        return read_records(self._server, since=f"{self._since - OVERLAP:%Y-%m-%dT%H:%M:%S.%fZ}")
+
+    def _since_last(self, found: list[Record]) -> list[Record]:
+        return [record for record in found if (record["writer"], record["number"]) not in self._numbers]
+
     def _new_records(self) -> list[Record]:
-        since, self._since = self._since - OVERLAP, datetime.now(UTC)
-        found = read_records(self._server, since=f"{since:%Y-%m-%dT%H:%M:%S.%fZ}")
-        records = [record for record in found if (record["writer"], record["number"]) not in self._numbers]
+        found = self._read()
+        self._since = datetime.now(UTC)
+        records = self._since_last(found)
         self._numbers = {(record["writer"], record["number"]) for record in found}
         for record in records:
             assert record["request_id"] not in self._request_ids, f"{record['request_id']} has two records"

@@ -7,15 +7,16 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import msgspec
-from fault_server import FaultServer
+from fault_server import WAIT_S, FaultServer
 
+T = TypeVar("T")
 Address = tuple[str, int]
 Manner = Literal["predict", "infer", "short", "idempotent"]
 """short: a connection for each request. idempotent: repeats a request that got no answer, under the same Idempotency-Key."""
@@ -46,12 +47,29 @@ class Answer(NamedTuple):
         return self.headers["x-request-id"][:20]
 
 
+def run(flow: Coroutine[Any, Any, T]) -> T:
+    """What it comes to, on an event loop of its own; whatever connections are still open are cut."""
+
+    async def limited() -> T:
+        try:
+            async with asyncio.timeout(WAIT_S):
+                return await flow
+        finally:
+            for wire in list(Wire.opened):
+                await wire.cut()
+
+    return asyncio.run(limited())
+
+
 class Wire:
     """One connection that is kept open."""
+
+    opened: ClassVar[set[Wire]] = set()
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self.opened.add(self)
 
     @classmethod
     async def open(cls, address: Address) -> Wire:
@@ -80,9 +98,39 @@ class Wire:
 
     async def cut(self) -> None:
         """Closes it at once, whatever is under way."""
+        self.opened.discard(self)
         self._writer.transport.abort()
         with suppress(OSError):
             await self._writer.wait_closed()
+
+
+def num_processes(server: FaultServer) -> int:
+    """That serve."""
+    return len(server.worker_pids()) or 1
+
+
+async def everywhere(server: FaultServer) -> list[Wire]:
+    """A connection to each process that serves."""
+    wires: dict[str, Wire] = {}
+    while len(wires) < num_processes(server):
+        wire = await Wire.open(server.address)
+        process = (await wire.ask("/livez", b"", "")).process
+        wires.setdefault(process, wire)
+    return list(wires.values())
+
+
+async def until_loaded(server: FaultServer, questions: Mapping[str, bytes]) -> None:
+    """Every process answers these: path → body."""
+    key = server.client.headers["x-api-key"]
+    for wire in await everywhere(server):
+        for path, body in questions.items():
+            while (await wire.ask(path, body, key)).status != 200:
+                await asyncio.sleep(PAUSE_S)
+
+
+def spin_body(rounds: int) -> bytes:
+    """One row for `spin`, of /predict."""
+    return msgspec.json.encode({"instances": [[rounds]]})
 
 
 def rows_body(units: int, value: float = 1.0) -> bytes:

@@ -7,9 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from door_world import door
 from fault_server import FaultServer, serving
 from flows_under_fault import LONG_MLP, SMALL_MLP, SMALL_TREES, UsedHomes, add_data, train
 from metered_home import make_metered_home
+from small_disk import SmallDisk, small_disk
+
+__all__ = ["door"]
 
 
 @pytest.fixture(scope="session")
@@ -38,10 +42,16 @@ def long_digest(used_homes: UsedHomes, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="session")
 def metered_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with two deployments that have a price, and nothing that was used."""
+    """A home where `double` is deployed with a price, and nothing was used."""
     folder = tmp_path_factory.mktemp("metered")
     make_metered_home(folder / "home", folder)
     return folder / "home"
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    with small_disk(tmp_path / "disk") as disk:
+        yield disk
 
 
 @pytest.fixture

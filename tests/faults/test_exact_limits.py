@@ -8,7 +8,7 @@ import shutil
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,9 +16,21 @@ from typing import Any, TypeVar
 import msgspec
 import pytest
 from charged_books import audited
-from charged_clients import Answer, Key, Wire, make_key, rows_body, tensor_body
-from fault_server import WAIT_S, FaultServer, serving, until
-from metered_home import ROW_PRICE
+from charged_clients import (
+    Answer,
+    Key,
+    Wire,
+    everywhere,
+    make_key,
+    num_processes,
+    rows_body,
+    run,
+    spin_body,
+    tensor_body,
+    until_loaded,
+)
+from fault_server import FaultServer, serving, until
+from metered_home import ROW_PRICE, deploy_metered
 
 from modeltap.client.receipt import read_receipt
 
@@ -27,6 +39,7 @@ NUM_CALLERS = 200
 LONGEST_RETRY_S = 61
 DAY_S = 86_400
 DOUBLE, SPIN = "/predict/double", "/predict/spin"
+LOADED = {DOUBLE: rows_body(1), SPIN: spin_body(1)}
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["one process", "two workers"])
@@ -35,49 +48,11 @@ def server(
 ) -> Iterator[FaultServer]:
     home = tmp_path_factory.mktemp("limits") / "home"
     shutil.copytree(metered_home, home)
+    deploy_metered(home, "spin", isolate=True)
     with serving(home, MODELTAP_WORKERS=str(request.param)) as server:
-        run(until_loaded(server))
+        run(until_loaded(server, LOADED))
         yield server
         audited(server)
-
-
-def run(flow: Coroutine[Any, Any, T]) -> T:
-    async def limited() -> T:
-        async with asyncio.timeout(WAIT_S):
-            return await flow
-
-    return asyncio.run(limited())
-
-
-def num_processes(server: FaultServer) -> int:
-    return len(server.worker_pids()) or 1
-
-
-async def everywhere(server: FaultServer) -> list[Wire]:
-    """A connection to each process that serves."""
-    wires: dict[str, Wire] = {}
-    while len(wires) < num_processes(server):
-        wire = await Wire.open(server.address)
-        process = (await wire.ask("/livez", b"", "")).process
-        if process in wires:
-            await wire.cut()
-        else:
-            wires[process] = wire
-    return list(wires.values())
-
-
-async def until_loaded(server: FaultServer) -> None:
-    """Every process has both models."""
-    key = server.client.headers["x-api-key"]
-    for wire in await everywhere(server):
-        for path, body in ((DOUBLE, rows_body(1)), (SPIN, spin_body(1))):
-            while (await wire.ask(path, body, key)).status != 200:
-                await asyncio.sleep(0.01)
-        await wire.cut()
-
-
-def spin_body(rounds: int) -> bytes:
-    return msgspec.json.encode({"instances": [[rounds]]})
 
 
 async def burst(server: FaultServer, key: Key, body: bytes, num_callers: int = NUM_CALLERS, path: str = DOUBLE) -> list[Answer]:
@@ -85,9 +60,7 @@ async def burst(server: FaultServer, key: Key, body: bytes, num_callers: int = N
     wires = await asyncio.gather(*(Wire.open(server.address) for _ in range(num_callers)))
     for wire in wires:
         wire.send(path, body, key.text)
-    answers = await asyncio.gather(*(wire.answer() for wire in wires))
-    await asyncio.gather(*(wire.cut() for wire in wires))
-    return answers
+    return await asyncio.gather(*(wire.answer() for wire in wires))
 
 
 def statuses(answers: list[Answer]) -> dict[int, int]:
@@ -211,7 +184,6 @@ def test_no_more_run_at_a_time_than_the_limit_says_and_a_place_that_comes_free_i
                 check_refusal(answer, {"concurrency"})
         for wire in callers:
             assert (await wire.ask(DOUBLE, rows_body(1), key.text)).status == 200
-        await asyncio.gather(*(wire.cut() for wire in (*blockers, *callers)))
         return was_busy
 
     rounds = 1_000_000
@@ -224,9 +196,7 @@ def test_answers_tell_what_is_left(server: FaultServer) -> None:
 
     async def flow() -> list[Answer]:
         wire = await Wire.open(server.address)
-        answers = [await wire.ask(DOUBLE, rows_body(rows), key.text) for rows in (3, 10, 1, 50, 1)]
-        await wire.cut()
-        return answers
+        return [await wire.ask(DOUBLE, rows_body(rows), key.text) for rows in (3, 10, 1, 50, 1)]
 
     *answers, refused = run(flow())
     receipts = [read_receipt(answer.headers) for answer in answers]
@@ -263,8 +233,6 @@ def test_a_limit_that_is_changed_holds_at_once_for_everybody(server: FaultServer
     assert granted() == 0
     change(None)
     assert granted() == 60
-    change(100)
-    assert granted() == 10
 
 
 def test_a_key_that_is_revoked_opens_nothing_in_any_process(server: FaultServer) -> None:
@@ -277,7 +245,6 @@ def test_a_key_that_is_revoked_opens_nothing_in_any_process(server: FaultServer)
         server.ask("DELETE", f"/api/keys/{key.id}")
         for wire in wires:
             assert (await wire.ask(DOUBLE, rows_body(1), key.text)).status == 401
-            await wire.cut()
 
     run(flow())
 
@@ -295,8 +262,7 @@ def test_a_process_that_was_just_starting_knows_what_changed_meanwhile(server: F
     async def flow() -> list[Answer]:
         for wire in await everywhere(server):
             assert (await wire.ask(DOUBLE, rows_body(1), revoked.text)).status == 401
-            await wire.cut()
-        await until_loaded(server)
+        await until_loaded(server, LOADED)
         return await burst(server, limited, rows_body(1))
 
     assert statuses(run(flow())) == {200: 40, 429: 160}

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,46 +18,10 @@ from flows_under_fault import (
     start_training,
     table,
 )
+from small_disk import SmallDisk
 
 WIDE_MLP = LONG_MLP | {"model": {"architecture": "mlp", "hidden": [256, 256]}, "epochs": 4}
 """Its checkpoint takes a megabyte."""
-
-
-class SmallDisk:
-    """A file system of a few megabytes, with a file on it that takes the space away."""
-
-    def __init__(self, place: Path) -> None:
-        self.place = place
-        self._ballast = place / "ballast"
-
-    def leave(self, free_bytes: int) -> None:
-        """Fills it up to so much free space."""
-        with self._ballast.open("ab") as ballast:
-            while (surplus := self._free_bytes() - free_bytes) > 0:
-                ballast.write(bytes(min(surplus, 1 << 20)))
-                ballast.flush()
-
-    def free(self) -> None:
-        self._ballast.unlink(missing_ok=True)
-
-    def _free_bytes(self) -> int:
-        state = os.statvfs(self.place)
-        return state.f_bavail * state.f_frsize
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", place], capture_output=True, text=True, check=False
-    )
-    if mount.returncode:
-        pytest.skip(f"a file system cannot be mounted here: {mount.stderr.strip()}")
-    try:
-        yield SmallDisk(place)
-    finally:
-        subprocess.run(["umount", "--lazy", place], check=True)
 
 
 @pytest.fixture

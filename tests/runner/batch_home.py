@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from decimal import Decimal
@@ -126,6 +127,12 @@ def people(num_rows: int) -> list[dict[str, Any]]:
 
 def csv_of(rows: Sequence[dict[str, Any]], delimiter: str = ",", *, header: bool = True) -> bytes:
     return pl.DataFrame(list(rows)).write_csv(separator=delimiter, include_header=header).encode()
+
+
+def parquet_of(rows: Sequence[dict[str, Any]]) -> bytes:
+    file = io.BytesIO()
+    pl.DataFrame(list(rows)).write_parquet(file)
+    return file.getvalue()
 
 
 def lines_of(rows: Sequence[Any]) -> bytes:

@@ -28,6 +28,8 @@ from modeltap.serving.router import Load, Router
 from modeltap.serving.version import Version
 
 WAIT_S = 60.0
+DEADLINE_S = 600.0
+"""Far beyond WAIT_S: on a busy machine nothing is refused for being late."""
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 CALLER = Principal(key="k", tenant=DEFAULT_TENANT, scopes=granted_scopes(("predict",)))
 
@@ -38,7 +40,7 @@ def new_queue(*, engines: int = 0, max_batch: int = 64) -> BatchQueue:
     )
 
 
-def queued(lane: Lane, x: np.ndarray, *, deadline_s: float = WAIT_S) -> tuple[Entry, asyncio.Future[Batch]]:
+def queued(lane: Lane, x: np.ndarray, *, deadline_s: float = DEADLINE_S) -> tuple[Entry, asyncio.Future[Batch]]:
     """The request's place in the lane, and what will come of it. Raises what refuses it."""
     outcome: asyncio.Future[Batch] = asyncio.get_running_loop().create_future()
 

@@ -7,6 +7,12 @@ from modeltap.domain.money import show_budget
 from modeltap.serving.call import Call
 from modeltap.serving.plane import Plane
 
+_LIMITS = tuple(
+    tuple(b"x-ratelimit-%b-%b" % (part, what) for part in (b"limit", b"remaining", b"reset"))
+    for what in (b"requests", b"tokens")
+)
+"""Of requests, and of units, which OpenAI's clients know as tokens."""
+
 
 def call_headers(plane: Plane, call: Call | None, request_id: str, traceparent: str, took_s: float) -> list[Header]:
     """In the order of the protocols' page; limits only where the caller has some."""
@@ -17,12 +23,13 @@ def call_headers(plane: Plane, call: Call | None, request_id: str, traceparent: 
     ]
     if call is None:
         return headers
-    for what, standing in plane.standing(call):
-        headers += (
-            (b"x-ratelimit-limit-" + what, b"%d" % standing.limit),
-            (b"x-ratelimit-remaining-" + what, b"%d" % standing.remaining),
-            (b"x-ratelimit-reset-" + what, span(standing.reset_s).encode()),
-        )
+    for (limit, remaining, reset), standing in zip(_LIMITS, plane.standing(call), strict=True):
+        if standing is not None:
+            headers += (
+                (limit, b"%d" % standing.limit),
+                (remaining, b"%d" % standing.remaining),
+                (reset, span(standing.reset_s).encode()),
+            )
     if call.ticket is not None and call.version is not None:
         headers.append((b"modeltap-model", call.version.model_id.encode()))
         headers.append((b"modeltap-cost", show_cost(call.cost_nano).encode()))

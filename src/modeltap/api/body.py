@@ -17,6 +17,11 @@ INLINE_BYTES = 64 * 1024
 """Up to here a body is read on the event loop; a longer one on a thread, so that others need not wait for it."""
 INLINE_PICTURE_BYTES = 4 * 1024
 """The same for pictures, of which a few bytes can hold millions of pixels."""
+MAX_NESTED = 1_000_000
+MAX_TEXTS = 4_000_000
+"""Arrays and objects, and texts, that the JSON of one body may hold: each takes twenty times the memory of its bytes."""
+COUNTED_BYTES = 1 << 20
+"""A shorter body cannot hold so many that it matters."""
 CHARSETS = frozenset({"utf-8", "ascii", "iso8859-1", "cp1252", "utf-16", "utf-16-le", "utf-16-be"})
 """As Python calls them; latin-1 and windows-1252 are two of these."""
 
@@ -69,9 +74,10 @@ async def apart(size_bytes: int, work: Callable[[], T], *, inline_bytes: int = I
 
 
 def parse_json(body: bytes) -> Any:
-    """The JSON value. Raises InvalidInput saying where it breaks; NaN and Infinity are not JSON."""
+    """The JSON value. Raises InvalidInput saying where it breaks, or that it holds too much; NaN and Infinity are not JSON."""
     if not body.strip():
         raise InvalidInput('the body is empty; send JSON such as {"instances": [...]}')
+    check_json(body)
     try:
         return msgspec.json.decode(body)
     except msgspec.DecodeError as problem:
@@ -83,6 +89,18 @@ def parse_json(body: bytes) -> Any:
         raise InvalidInput("the body is not UTF-8") from None
     except RecursionError:
         raise InvalidInput("the body is nested too deeply") from None
+
+
+def check_json(body: bytes) -> None:
+    """Raises InvalidInput for JSON that would take far more memory than its bytes."""
+    if len(body) <= COUNTED_BYTES:
+        return
+    num_nested, num_texts = body.count(b"[") + body.count(b"{"), body.count(b'"') // 2
+    if num_nested > MAX_NESTED or num_texts > MAX_TEXTS:
+        raise InvalidInput(
+            f"the body holds {num_nested:,} arrays and objects and {num_texts:,} texts; at most {MAX_NESTED:,} and"
+            f" {MAX_TEXTS:,} are read at a time, send fewer rows"
+        )
 
 
 def media_type(scope: Scope) -> str:

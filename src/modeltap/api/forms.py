@@ -6,6 +6,7 @@ from typing import Any
 
 from modeltap.api.asgi import Message, Scope
 from modeltap.api.body import decode_text
+from modeltap.api.row_limit import csv_rows
 from modeltap.data.rows import RowReader
 from modeltap.errors import InvalidInput, InvalidValue
 
@@ -49,6 +50,6 @@ def _file_rows(part: Any, data: bytes, reader: RowReader) -> list[Any]:
     if single is not None and single.kind == "image" and not named_csv:
         return [data]
     try:
-        return reader.csv_rows(decode_text({"headers": part.headers.raw}, data))
+        return csv_rows(reader, decode_text({"headers": part.headers.raw}, data))
     except InvalidValue as problem:
         raise InvalidValue(f"the file '{(part.filename or '')[:80]}': {problem.message}", fields=problem.fields) from None

@@ -8,7 +8,7 @@ door, and both ways share guard, plane, readers and headers, so that they cannot
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -42,7 +42,7 @@ class Ready:
 class HotDialect(Protocol):
     """A protocol that can read a request at once."""
 
-    def read(self, path: str, headers: list[Header], body: bytes, call: Call) -> Ready | None:
+    def read(self, path: str, headers: Mapping[bytes, bytes], body: bytes, call: Call) -> Ready | None:
         """The request, with `call` led to its version; None for one that goes the ordinary way. Raises what its plane does."""
 
 
@@ -87,7 +87,7 @@ class HotPath:
             presented = _text(seen.get(b"x-api-key")) or key_of_authorization(_text(seen.get(b"authorization")))
             principal = self._guard.principal(presented, tenant=_text(seen.get(b"modeltap-tenant")))
             asked.call = call = Call(principal, asked.request_id, started_s=asked.started_s, connection=exchange)
-            ready = dialect.read(path, headers, body, call)
+            ready = dialect.read(path, seen, body, call)
             if ready is None:
                 return False
             self._begin(asked)

@@ -6,13 +6,14 @@ Source: the protocol's REST specification with the extensions for binary tensors
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from modeltap.api.asgi import Answer, Header, Receive, Scope, header, json_answer
+from modeltap.api.asgi import Answer, Receive, Scope, header, json_answer
 from modeltap.api.body import INLINE_BYTES, INLINE_PICTURE_BYTES, apart, parse_json, read_body
 from modeltap.api.codings import asked_coding, pack, unpack
 from modeltap.api.hot import Ready
-from modeltap.api.inference_answer import plan_outputs, write_answer
+from modeltap.api.inference_answer import PlannedOutputs, plan_outputs, write_answer
 from modeltap.api.inference_model import (
     index_entry,
     model_config,
@@ -21,14 +22,17 @@ from modeltap.api.inference_model import (
     server_metadata,
     version_number,
 )
+from modeltap.api.inference_plans import Plans
 from modeltap.api.inference_request import InferRequest, parse_request
 from modeltap.api.inference_versions import InferenceVersions
+from modeltap.api.json_numbers import cut_arrays
 from modeltap.batching.queue import BULK
 from modeltap.domain.signature import Batch
 from modeltap.errors import InvalidInput, MethodNotAllowed, NotFound, Unavailable
 from modeltap.serving.call import Call
 from modeltap.serving.plane import Plane
 from modeltap.serving.version import Version
+from modeltap.tasks.tensors import TASK
 
 MODELS = "/v2/models/"
 INFER = "/infer"
@@ -44,7 +48,7 @@ class InferencePlane:
         self._versions = InferenceVersions(plane)
         self._max_body_bytes = max_body_bytes
 
-    def read(self, path: str, headers: list[Header], body: bytes, call: Call) -> Ready | None:
+    def read(self, path: str, headers: Mapping[bytes, bytes], body: bytes, call: Call) -> Ready | None:
         """A small inference request, read at once; None for every other one."""
         if not path.startswith(MODELS) or not path.endswith(INFER):
             return None
@@ -52,16 +56,42 @@ class InferencePlane:
         if not name or "/" in name or "/" in wanted:
             return None
         version = self._versions.find(call, name, wanted)
-        head_length, coding = None, None
-        for key, value in reversed(headers):  # of one that comes twice the first counts, as everywhere
-            if key == b"inference-header-content-length":
-                head_length = value.decode("latin-1").strip()
-            elif key == b"accept-encoding":
-                coding = asked_coding(value.decode("latin-1"))
-        request = parse_request(body, head_bytes=_head_bytes(head_length))
-        if len(body) > INLINE_PICTURE_BYTES and _may_hold_pictures(version):
+        coding = headers.get(b"accept-encoding")
+        asked = None if coding is None else asked_coding(coding.decode("latin-1"))
+        length = headers.get(b"inference-header-content-length")
+        head_bytes = None if length is None else _head_bytes(length.decode("latin-1").strip())
+        return self._known(name, version, body, head_bytes, asked) or self._new(call, name, version, body, head_bytes, asked)
+
+    def _known(self, name: str, version: Version, body: bytes, head_bytes: int | None, coding: str | None) -> Ready | None:
+        """A request whose JSON came before with other numbers; None for every other one."""
+        plans: Plans | None = version.plans
+        if plans is None:
             return None
-        return self._ready(call, name, version, request, coding)
+        if head_bytes is not None:
+            plan = plans.get(body[:head_bytes])
+            inputs = None if plan is None else plan.from_bytes(memoryview(body)[head_bytes:])
+        else:
+            cut = cut_arrays(body)
+            plan = None if cut is None else plans.get(cut[0])
+            inputs = None if plan is None or cut is None else plan.from_blocks(cut[1])
+        if plan is None or inputs is None:
+            return None
+        return Ready(inputs, plan.rows, self._shown(name, version, None, plan.planned, coding))
+
+    def _new(
+        self, call: Call, name: str, version: Version, body: bytes, head_bytes: int | None, coding: str | None
+    ) -> Ready | None:
+        request = parse_request(body, head_bytes=head_bytes)
+        if len(body) > INLINE_PICTURE_BYTES and version.takes_pictures:
+            return None
+        ready = self._ready(call, name, version, request, coding)
+        if version.manifest.task == TASK.name:
+            cut = None if head_bytes is not None else cut_arrays(body)
+            text = body[:head_bytes] if head_bytes is not None else b"" if cut is None else cut[0]
+            if text:
+                version.plans = version.plans or Plans()
+                version.plans.keep(text, request, ready.rows, plan_outputs(version.signature, request))
+        return ready
 
     async def answer(self, scope: Scope, receive: Receive, call: Call) -> Answer:
         """The answer to one request. Raises NotFound, InvalidInput, InvalidValue, TooLarge, Unavailable, LimitReached."""
@@ -126,7 +156,7 @@ class InferencePlane:
             def read() -> Ready:
                 return self._ready(call, name, version, parse_request(body, head_bytes=head_bytes), coding)
 
-            inline_bytes = INLINE_PICTURE_BYTES if _may_hold_pictures(version) else INLINE_BYTES
+            inline_bytes = INLINE_PICTURE_BYTES if version.takes_pictures else INLINE_BYTES
             ready = await apart(len(body), read, inline_bytes=inline_bytes)
             outputs = await self._plane.infer(call, ready.inputs, ready.rows)
             return await apart(sum(values.nbytes for values in outputs.values()), lambda: ready.show(outputs))
@@ -144,16 +174,21 @@ class InferencePlane:
         planned = plan_outputs(version.signature, request)
         inputs, rows = self._versions.reader(version).read(request.tensors)
         hurry(call, request)
+        return Ready(inputs, rows, self._shown(name, version, request.id, planned, coding))
+
+    def _shown(
+        self, name: str, version: Version, request_id: str | None, planned: PlannedOutputs, coding: str | None
+    ) -> Callable[[Batch], Answer]:
         number = version_number(version)
 
         def show(outputs: Batch) -> Answer:
-            answer = write_answer(name, number, request.id, planned, outputs)
+            answer = write_answer(name, number, request_id, planned, outputs)
             if coding is not None:
                 answer.body = pack(answer.body, coding)
                 answer.headers.append((b"content-encoding", coding.encode()))
             return answer
 
-        return Ready(inputs, rows, show)
+        return show
 
     async def _repository(self, rest: list[str], scope: Scope, receive: Receive, call: Call) -> Answer:
         match rest:
@@ -172,12 +207,15 @@ class InferencePlane:
 
 
 def hurry(call: Call, request: InferRequest) -> None:
-    """The request's own time limit and priority, where it has them; it cannot wait longer than its deployment lets it."""
-    if request.timeout_us:
+    """The request's own time limit and priority, where it has them; it never waits longer than its deployment lets it."""
+    if request.timeout_us or call.deadline_s is not None:
         assert call.deployment is not None
-        limit_s = min(request.timeout_us / 1e6, call.deployment.terms.deadline_ms / 1000)
-        deadline_s = call.started_s + limit_s
-        call.deadline_s = deadline_s if call.deadline_s is None else min(call.deadline_s, deadline_s)
+        limits_s = [call.started_s + call.deployment.terms.deadline_ms / 1000]
+        if request.timeout_us:
+            limits_s.append(call.started_s + request.timeout_us / 1e6)
+        if call.deadline_s is not None:
+            limits_s.append(call.deadline_s)
+        call.deadline_s = min(limits_s)
     if request.priority > 1:
         call.priority = BULK
 
@@ -188,10 +226,6 @@ def unmanaged(name: str, what: str) -> str:
         f"failed to {what} '{name[:80]}': models are served because they are deployed, and loaded when they are called;"
         " use 'modeltap deploy' and 'modeltap undeploy'"
     )
-
-
-def _may_hold_pictures(version: Version) -> bool:
-    return any(column.kind == "image" for column in version.reader.features)
 
 
 def _shared_memory(what: str, scope: Scope) -> Answer:

@@ -60,7 +60,7 @@ def model_statistics(name: str, version: Version) -> dict[str, Any]:
     return {
         "name": name,
         "version": version_number(version),
-        "last_inference": counted.last_at_ms,
+        "last_inference": round(counted.last_at_s * 1000),
         "inference_count": counted.rows,
         "execution_count": counted.num_runs,
         "inference_stats": {

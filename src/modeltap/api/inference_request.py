@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from modeltap.api.body import parse_json
+from modeltap.api.body import check_json, parse_json
 from modeltap.api.json_numbers import cut_arrays, mark
 from modeltap.api.tensor_data import BinaryData, JsonData, TensorData
 from modeltap.api.tensors import Tensor
@@ -100,6 +100,7 @@ def _envelope(head: bytes) -> tuple[_WireRequest, dict[bytes, bytes]]:
     cut = cut_arrays(head)
     if cut is not None:
         text, blocks = cut
+        check_json(text)
         try:
             wire = _decode(text)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -113,6 +114,7 @@ def _envelope(head: bytes) -> tuple[_WireRequest, dict[bytes, bytes]]:
 
 
 def _whole_envelope(head: bytes) -> _WireRequest:
+    check_json(head)
     try:
         return _decode(head)
     except msgspec.ValidationError as problem:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from typing import Any
-from weakref import WeakKeyDictionary
 
+from modeltap.api.guard import NO_KEY
 from modeltap.api.inference_model import model_statistics
 from modeltap.api.tensors import TensorReader, tensor_reader
-from modeltap.errors import InvalidInput, NotFound, Unavailable
+from modeltap.errors import InvalidInput, NotFound, Unauthenticated
 from modeltap.serving.call import Call
 from modeltap.serving.plane import Plane
 from modeltap.serving.version import Version
@@ -21,39 +21,41 @@ class InferenceVersions:
 
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
-        self._readers: WeakKeyDictionary[Version, TensorReader] = WeakKeyDictionary()
 
     def find(self, call: Call, name: str, wanted: str) -> Version:
-        """The loaded version; `wanted` '' is the one that the deployment routes to. Raises NotFound, InvalidInput, Forbidden,
-        and Loading."""
+        """The loaded version; `wanted` '' is the one that the deployment routes to.
+
+        Raises NotFound, InvalidInput, Unauthenticated, Forbidden, and Loading.
+        """
         call.deployment = None
         number = _parse_version(wanted) if wanted else None
         try:
             return self._plane.find(call, name, number)
+        except Unauthenticated:  # without a key only public models are known
+            raise Unauthenticated(f"{_unknown(name)} among those that need no key; {NO_KEY}") from None
         except NotFound:
             deployment = call.deployment
             if deployment is None:
-                raise NotFound(f"Request for unknown model: '{name[:LONGEST_NAME]}' is not found") from None
+                raise NotFound(_unknown(name)) from None
             served = ", ".join(f"'{route.version}'" for route in deployment.routes)
             raise NotFound(
                 f"Request for unknown model: '{name}' version '{wanted[:LONGEST_NAME]}' is not found; served is {served}"
             ) from None
 
     def reader(self, version: Version) -> TensorReader:
-        reader = self._readers.get(version)
+        reader: TensorReader | None = version.tensors
         if reader is None:
-            reader = self._readers[version] = tensor_reader(version.manifest, version.reader)
+            reader = version.tensors = tensor_reader(version.manifest, version.reader)
         return reader
 
     def statistics(self, call: Call) -> list[dict[str, Any]]:
-        """Of every loaded model that the caller may use."""
-        told = []
-        for deployment, _, _ in self._plane.listed(call):
-            try:
-                told.append(model_statistics(deployment.name, self._plane.find(call, deployment.name)))
-            except Unavailable:
-                continue
-        return told
+        """Of every loaded model that the caller may use; none is loaded for it."""
+        loaded = [deployment.name for deployment, status, _ in self._plane.listed(call) if status == "ready"]
+        return [model_statistics(name, self._plane.find(call, name)) for name in loaded]
+
+
+def _unknown(name: str) -> str:
+    return f"Request for unknown model: '{name[:LONGEST_NAME]}' is not found"
 
 
 def _parse_version(wanted: str) -> str:

@@ -10,6 +10,7 @@ Aliases: /v1/models/{deployment}:predict (KServe's V1 protocol), /invocations (S
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -17,10 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from modeltap.api.asgi import Answer, Header, Receive, Scope, json_answer
+from modeltap.api.asgi import Answer, Receive, Scope, json_answer
 from modeltap.api.body import INLINE_BYTES, INLINE_PICTURE_BYTES, apart, decode_text, media_type, parse_json, read_body
 from modeltap.api.forms import form_rows
 from modeltap.api.hot import Ready
+from modeltap.api.row_limit import check_rows, csv_rows, longest
 from modeltap.domain.dataset import Column
 from modeltap.domain.signature import Batch, num_rows
 from modeltap.errors import InvalidInput, MethodNotAllowed, UnsupportedMedia
@@ -31,6 +33,10 @@ from modeltap.serving.version import Version
 CSV_TYPES = ("text/csv", "application/csv", "text/tab-separated-values")
 JSON_TYPES = ("", "application/json", "text/json", "application/x-www-form-urlencoded")
 """curl --data says it sends a form; what it sends is JSON."""
+FEW_ROWS = 1_000
+"""Up to here rows are read on the event loop, others need not wait for them."""
+FEW_CELLS = 2_000
+"""The same, judged by the commas and lines of a body."""
 FEW_QUOTES = 4
 """A body with no more has no picture in it, but one array of numbers under a name."""
 
@@ -61,19 +67,24 @@ class PredictPlane:
         with version.held():
             read = await _reading(version, scope, body, call.request_id)
             inline_bytes = INLINE_PICTURE_BYTES if _takes_picture(version) else INLINE_BYTES
+            if max(body.count(b","), body.count(b"\n")) > FEW_CELLS:
+                inline_bytes = 0
             question = await apart(len(body), read, inline_bytes=inline_bytes)
             outputs = await self._plane.infer(call, question.batch, num_rows(question.batch))
             return await apart(len(body), lambda: json_answer(question.show(outputs)))
 
-    def read(self, path: str, headers: list[Header], body: bytes, call: Call) -> Ready | None:
+    def read(self, path: str, headers: Mapping[bytes, bytes], body: bytes, call: Call) -> Ready | None:
         """A small JSON request, read at once, for the hot path; None for any other. Raises as `answer` does."""
-        kind = media_type({"headers": headers})
+        kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
         if kind not in JSON_TYPES:
             return None
         version = self._plane.find(call, deployment_of(path))
         if _takes_picture(version) and len(body) > INLINE_PICTURE_BYTES and body.count(b'"') > FEW_QUOTES:
             return None
-        question = _json_question(version, parse_json(body), call.request_id)
+        value = parse_json(body)
+        if longest(value) > FEW_ROWS:
+            return None
+        question = _json_question(version, value, call.request_id)
         return Ready(question.batch, num_rows(question.batch), lambda outputs: json_answer(question.show(outputs)))
 
 
@@ -90,13 +101,13 @@ async def _reading(version: Version, scope: Scope, body: bytes, request_id: str)
     if kind in JSON_TYPES:
         return lambda: _json_question(version, parse_json(body), request_id)
     if kind in CSV_TYPES:
-        return lambda: _rows_question(version, version.reader.csv_rows(decode_text(scope, body)), request_id)
+        return lambda: _rows_question(version, csv_rows(version.reader, decode_text(scope, body)), request_id)
     if kind.startswith("image/") or (kind == "application/octet-stream" and _takes_picture(version)):
         if not body:
             raise InvalidInput("the body is empty; send a picture file")
         return lambda: _rows_question(version, [body], request_id)
     if kind == "multipart/form-data":
-        rows = await form_rows(scope, body, version.reader)
+        rows = await asyncio.to_thread(asyncio.run, form_rows(scope, body, version.reader))
         return lambda: _rows_question(version, rows, request_id)
     raise UnsupportedMedia(
         f"a body of type '{kind[:80]}' is not read here; allowed: application/json, text/csv, image/*, multipart/form-data"
@@ -125,6 +136,7 @@ def _rows_question(version: Version, rows: list[Any], request_id: str) -> Questi
     def show(outputs: Batch) -> Any:
         return {"predictions": version.answers(outputs), "model": version.model_id, "id": request_id}
 
+    check_rows(len(rows))
     return Question(version.reader.rows(rows), show)
 
 
@@ -139,6 +151,7 @@ def _columns_question(version: Version, columns: Any, request_id: str) -> Questi
         listed = {name: values.tolist() for name, values in outputs.items()}
         return {"outputs": listed, "model": version.model_id, "id": request_id}
 
+    check_rows(longest(columns))
     return Question(version.reader.columns(columns), show)
 
 
@@ -151,6 +164,7 @@ def _bare_question(version: Version, value: Mapping[str, Any]) -> Question:
     else:
         features = [value[name] for name in reader.names if name in value]
         many = bool(features) and all(isinstance(cell, list) for cell in features)
+    check_rows(longest(value) if many else 1)
     batch = reader.columns(value) if many else reader.rows([value])
     return Question(batch, partial(_show_bare, version, many=many))
 

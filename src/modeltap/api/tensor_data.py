@@ -35,13 +35,13 @@ class JsonData:
 
     def __init__(self, text: bytes, *, is_cut: bool) -> None:
         self._text = text
-        self._is_cut = is_cut
+        self.is_cut = is_cut
 
     def numbers(self, datatype: Datatype, shape: tuple[int, ...]) -> Array:
-        found = read_block(self._text, _element(datatype), shape) if self._is_cut and datatype != "BOOL" else None
+        found = read_block(self._text, element_of(datatype), shape) if self.is_cut and datatype != "BOOL" else None
         if found is None:
             found = plain_numbers(self.values(datatype, shape), datatype)
-        return found if found.dtype.kind == "f" and datatype[:2] == "FP" else as_whole(found, NUMPY_DTYPE[datatype])
+        return graph_numbers(found, datatype)
 
     def values(self, datatype: Datatype, shape: tuple[int, ...]) -> list[Any]:
         value = parse_json(self._text)
@@ -50,7 +50,7 @@ class JsonData:
         return _flatten(value, len(shape))
 
     def doubles(self, datatype: Datatype, shape: tuple[int, ...]) -> Array | None:
-        return read_block(self._text, "d", shape) if self._is_cut else None
+        return read_block(self._text, "d", shape) if self.is_cut else None
 
 
 class BinaryData:
@@ -114,7 +114,13 @@ def _whole(value: float) -> int:
     return whole
 
 
-def _element(datatype: Datatype) -> Element:
+def graph_numbers(found: Array, datatype: Datatype) -> Array:
+    """Numbers of the datatype, floats still of 64 bits. Raises InvalidValue where one is out of its reach or not whole."""
+    return found if found.dtype.kind == "f" and datatype[:2] == "FP" else as_whole(found, NUMPY_DTYPE[datatype])
+
+
+def element_of(datatype: Datatype) -> Element:
+    """As what the reader of arrays takes its numbers."""
     return "d" if datatype[:2] == "FP" else "u" if datatype == "UINT64" else "i"
 
 

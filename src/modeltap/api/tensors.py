@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from modeltap.api.row_limit import check_rows
 from modeltap.api.tensor_data import TensorData
 from modeltap.data.cells import shown
 from modeltap.data.rows import RowReader, input_spec
@@ -106,6 +107,7 @@ def _column_values(tensor: Tensor, column: Column) -> Any:
         numbers = tensor.data.numbers(tensor.datatype, shape)
         _check_size(len(numbers), size, shape)
         return numbers.reshape(shape[0], *column.shape)
+    check_rows(shape[0])
     values: Any = None
     if column.kind == "number" and tensor.datatype != "BYTES":
         values = tensor.data.doubles(tensor.datatype, shape)
@@ -163,7 +165,7 @@ def _graph_values(tensor: Tensor, spec: TensorSpec) -> Array:
         return texts.reshape(shape)
     numbers = tensor.data.numbers(datatype, shape)
     _check_size(len(numbers), size, shape)
-    return _narrowed(numbers, datatype).reshape(shape)
+    return narrowed(numbers, datatype).reshape(shape)
 
 
 def _fits(shape: tuple[int, ...], taken: tuple[int, ...]) -> bool:
@@ -175,7 +177,7 @@ def _fits(shape: tuple[int, ...], taken: tuple[int, ...]) -> bool:
     return True
 
 
-def _narrowed(numbers: Array, datatype: Datatype) -> Array:
+def narrowed(numbers: Array, datatype: Datatype) -> Array:
     """64-bit floats as the graph's own; what JSON writes is finite and must stay so."""
     dtype = NUMPY_DTYPE[datatype]
     if numbers.dtype == dtype:

@@ -22,6 +22,8 @@ class ServerFile(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     pid: int
     background: bool = False
+    certificate: str | None = None
+    """The file of its TLS certificate."""
 
 
 def find_home(home: Path | str | None = None) -> Path:
@@ -68,10 +70,10 @@ def locate(url: str | None = None, key: str | None = None, *, home: Path | None 
     where = find_home(home)
     server = read_server_file(where)
     if given.url is not None:
-        own = server is not None and server.url == given.url.rstrip("/")
-        return Address(given.url, given.key or (read_key(where) if own else None))
-    if server is None:
+        if server is None or server.url != given.url.rstrip("/"):
+            return Address(given.url, given.key)
+    elif server is None:
         raise ConnectionFailed(
             "no server is known here; start one with: modeltap up, or give the URL of one, also as MODELTAP_URL"
         )
-    return Address(server.url, given.key or read_key(where))
+    return Address(server.url, given.key or read_key(where), server.certificate)

@@ -11,7 +11,7 @@ import csv
 import io
 import mmap
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -46,6 +46,7 @@ PACKED: tuple[FileKind, ...] = ("csv", "json-lines", "json")
 ALLOWED = "CSV, TSV, JSON Lines, JSON (also .gz of them), Parquet, and a .zip with pictures"
 MAX_CELL_CHARS = 1 << 26
 """Of a CSV file: a cell may hold a whole picture in base64."""
+COUNTED_BYTES = 4 << 20
 SLICE_CELLS = 1 << 20
 """Of a Parquet file that are in memory at a time."""
 
@@ -144,13 +145,21 @@ def _csv_file(path: Path, filename: str, reading: Reading) -> RowFile:
             except InvalidValue as problem:
                 raise InvalidData(f"'{filename}', {problem.message}") from None
 
-    return RowFile(read, fraction=progress.fraction)
+    def count() -> int:
+        with open_text(member, encoding) as stream:
+            return sum(1 for _ in reader.csv_records(stream, form))
+
+    return progress.rows(read, count)
 
 
 def _lines_file(path: Path, filename: str) -> RowFile:
     progress = _Progress(path)
     member = progress.watched(filename)
     encoding = find_encoding(member)
+
+    def count() -> int:
+        with open_text(member, encoding) as stream:
+            return sum(1 for line in stream if line.strip())
 
     def read(skipped: int) -> Iterator[FileRow]:
         with open_text(member, encoding) as stream:
@@ -159,7 +168,7 @@ def _lines_file(path: Path, filename: str) -> RowFile:
                 problem = _not_json(line)
                 yield FileRow(b"", f"line {number} is not JSON: {problem}") if problem else FileRow(line.encode())
 
-    return RowFile(read, fraction=progress.fraction)
+    return progress.rows(read, count)
 
 
 def _json_file(opened: ExitStack, path: Path, filename: str, schema: Schema) -> RowFile:
@@ -232,7 +241,15 @@ class _Progress:
     def watched(self, filename: str) -> Member:
         return _unpacked(replace(file_member(self._path, filename), open=self._open, path=None), ReadOptions())
 
-    def fraction(self) -> float:
+    def rows(self, read: Callable[[int], Iterator[FileRow]], count: Callable[[], int]) -> RowFile:
+        """The rows are counted before where that takes no time; of a long file its bytes say well enough how far it is read."""
+        num_rows = None
+        if self._size_bytes <= COUNTED_BYTES:
+            with suppress(InvalidValue, InvalidData):
+                num_rows = count()
+        return RowFile(read, num_rows, self._fraction)
+
+    def _fraction(self) -> float:
         return 0.0 if self._stream is None else min(1.0, self._stream.num_bytes / self._size_bytes)
 
     def _open(self) -> IO[bytes]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 IsRow = Callable[[Sequence[str]], bool]
 DELIMITERS = (",", ";", "\t", "|")
 SAMPLE_RECORDS = 20
+_END = "\x00end"
 SAMPLE_CHARS = 1 << 18
 SPARE_NAMES = 100
 """Cells that a header may have beyond the model's columns: naming them apart takes time, and a hostile line has millions."""
@@ -73,13 +74,18 @@ def find_form(begin: str, columns: CsvColumns, is_row: IsRow) -> CsvForm:
 def read_records(stream: TextIO, form: CsvForm, columns: CsvColumns) -> Iterator[CsvRecord]:
     """The records of the text without its header, one by one, blank lines skipped.
 
-    Raises InvalidValue, naming the line, where the text is no CSV; what comes behind it cannot be read then.
+    Raises InvalidValue, naming the line, where the text is no CSV, also for a quote that is never closed; what comes behind
+    it cannot be read then.
     """
-    reader = csv.reader(stream, delimiter=form.delimiter, skipinitialspace=True)
+    reader = csv.reader(_with_end(stream), delimiter=form.delimiter, skipinitialspace=True)
     is_pending = form.header is not None
     begin = 1
     try:
         for record in reader:
+            if record and record[-1].endswith(_END):
+                if record != [_END]:
+                    raise InvalidValue(f"line {begin} of the CSV cannot be read: a quote is opened and never closed")
+                return
             if not _is_blank(record, columns):
                 if not is_pending:
                     yield CsvRecord(begin, record)
@@ -87,6 +93,13 @@ def read_records(stream: TextIO, form: CsvForm, columns: CsvColumns) -> Iterator
             begin = reader.line_num + 1
     except csv.Error as problem:
         raise InvalidValue(f"line {begin} of the CSV cannot be read: {problem}") from None
+
+
+def _with_end(stream: TextIO) -> Iterator[str]:
+    """The lines, the last one ended too, and one more that is a record only if all quotes were closed."""
+    for line in stream:
+        yield line if line.endswith(("\n", "\r")) else line + "\n"
+    yield _END
 
 
 def split_csv(text: str, columns: CsvColumns, is_row: IsRow) -> CsvRecords:

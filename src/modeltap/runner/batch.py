@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -284,7 +285,7 @@ class _Waiting:
     def first(self, num_rows: int) -> list[FileRow]:
         while len(self._read) < num_rows and (row := next(self._rows, None)) is not None:
             self._read.append(row)
-        return [self._read[place] for place in range(min(num_rows, len(self._read)))]
+        return list(islice(self._read, num_rows))
 
     def drop(self, num_rows: int) -> None:
         for _ in range(num_rows):

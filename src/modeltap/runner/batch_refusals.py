@@ -29,7 +29,7 @@ def narrowed(
         if wrong:
             return msgspec.structs.replace(chunk, left_out={**chunk.left_out, **wrong})
     if len(sent) > 1:
-        num_rows = chunk.num_rows // 2
+        num_rows = sent[len(sent) // 2]
         kept = {place: why for place, why in chunk.left_out.items() if place < num_rows}
         return msgspec.structs.replace(chunk, num_rows=num_rows, left_out=kept)
     return msgspec.structs.replace(chunk, left_out={**chunk.left_out, sent[0]: reason(problem)})

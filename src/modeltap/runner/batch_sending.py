@@ -93,11 +93,12 @@ class Sender:
             try:
                 return self._ask(headers, body)
             except RateLimited as problem:
-                if rows > 1 and (problem.retry_after_s is None or (has_waited and problem.limit != "concurrency")):
+                is_of_rows = problem.limit == "upm"
+                if rows > 1 and is_of_rows and (has_waited or problem.retry_after_s is None):
                     return problem
                 if problem.retry_after_s is None:
                     raise
-                has_waited = True
+                has_waited = has_waited or is_of_rows
                 self._wait(problem.retry_after_s, problem.message)
             except BudgetSpent as problem:
                 if rows > 1:
@@ -145,7 +146,7 @@ class Sender:
         server = _find_server(self._step.home)
         if server is None:
             raise ConnectionFailed("no server runs on the home")
-        address = Address(server.url, read_key(self._step.home))
+        address = Address(server.url, read_key(self._step.home), server.certificate)
         return Transport(address, timeout_s=TIMEOUT_S, max_retries=0, tenant=self._step.job.tenant)
 
     def _wait(self, wait_s: float, why: str) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
@@ -79,16 +79,12 @@ class Plane:
         if self._commit is not None:
             await self._commit.flush_power()
 
-    def standing(self, call: Call) -> Iterator[tuple[bytes, Standing]]:
-        """What is left to the caller, of requests and of units; nothing where there is no limit."""
+    def standing(self, call: Call) -> tuple[Standing | None, Standing | None]:
+        """What is left to the caller, of requests and of units; None where there is no limit."""
         principal = call.principal
         if principal.key == ADMIN_KEY_ID or principal.key == ANONYMOUS_KEY_ID:
-            return
-        requests, units = self._limits.standing(principal.key, principal.tenant, self._wall())
-        if requests is not None:
-            yield b"requests", requests
-        if units is not None:
-            yield b"tokens", units
+            return None, None
+        return self._limits.standing(principal.key, principal.tenant, self._wall())
 
     def listed(self, call: Call) -> list[tuple[Deployment, str, str]]:
         """Deployments that the caller may use: with their state, and why where one failed."""
@@ -132,6 +128,8 @@ class Plane:
             if not is_open:
                 return
             is_open = False
+            work.done = _over  # what holds each other would lie in memory until somebody looks for such circles
+            call.cancel = None
             version.in_flight -= 1
             version.last_used_s = time.monotonic()
             call.queue_s, call.compute_s = work.queue_s, work.compute_s
@@ -172,7 +170,7 @@ class Plane:
                 finished(problem)
 
         work = Work(inputs, finished)
-        entry = self._entry(call, deployment, work, rows)
+        entry = self._entry(call, deployment, version, work, rows)
         call.queued_s = time.monotonic()
         version.in_flight += 1
         call.units = rows
@@ -212,14 +210,15 @@ class Plane:
                 call.cancel()
             raise
 
-    def _entry(self, call: Call, deployment: Deployment, work: Work, rows: int) -> Entry:
-        deadline_s = call.deadline_s or call.started_s + deployment.terms.deadline_ms / 1000
-        size_bytes = sum(array.nbytes for array in work.inputs.values())
+    def _entry(self, call: Call, deployment: Deployment, version: Version, work: Work, rows: int) -> Entry:
+        size_bytes = 0
+        for array in work.inputs.values():
+            size_bytes += array.nbytes
         return Entry(
-            rows=rows,
+            rows,
             size_bytes=size_bytes,
-            deadline_s=deadline_s,
-            bucket=bucket_of(work.inputs),
+            deadline_s=call.deadline_s or call.started_s + deployment.terms.deadline_ms / 1000,
+            bucket=bucket_of(work.inputs) if version.bucket is None else version.bucket,
             priority=call.priority,
             payload=work,
         )
@@ -272,3 +271,7 @@ class Plane:
         """Deliveries that were noted are on record: when a connection closes, and when there is nothing else to do."""
         with suppress(StorageFailed):  # they wait on
             self._meter.flush()
+
+
+def _over(_outcome: Batch | BaseException) -> None:
+    """The request has ended; nobody waits for more."""

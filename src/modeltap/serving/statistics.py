@@ -31,8 +31,8 @@ class Statistics:
         """The run that a request was part of, counted for each request."""
         self.rows = 0
         """Of the answered requests."""
-        self.last_at_ms = 0
-        """UTC, of the last answered request; 0 if there was none."""
+        self.last_at_s = 0.0
+        """UTC seconds, of the last answered request; 0 if there was none."""
         self.runs: dict[int, Tally] = {}
         """By the number of rows that ran together."""
 
@@ -41,11 +41,15 @@ class Statistics:
         if not is_answered:
             self.failed.add(took_s)
             return
-        self.answered.add(took_s)
-        self.queued.add(queue_s)
-        self.computed.add(compute_s)
+        answered, queued, computed = self.answered, self.queued, self.computed
+        answered.count += 1
+        answered.total_s += took_s
+        queued.count += 1
+        queued.total_s += queue_s
+        computed.count += 1
+        computed.total_s += compute_s
         self.rows += rows
-        self.last_at_ms = int(time.time() * 1000)
+        self.last_at_s = time.time()
 
     def count_run(self, rows: int, run_s: float) -> None:
         """The engine has run a batch."""

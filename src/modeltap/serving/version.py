@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,11 +30,19 @@ class Version:
         self.manifest = bundle.manifest
         self.signature = bundle.manifest.signature
         self.reader = RowReader(bundle.manifest.schema)
+        self.takes_pictures = any(column.kind == "image" for column in self.reader.features)
+        self.tensors: Any = None
+        """How the Open Inference Protocol reads its tensors: kept here by whoever made it first."""
+        self.plans: Any = None
+        """What the same protocol knows of requests that came before; None before the first."""
         self.unit = task.unit
         self.lane = lane
         self.in_flight = 0
         self.last_used_s = 0.0
         self.statistics = Statistics()
+        fixed = all(extent >= 0 for spec in self.signature.inputs for extent in spec.shape[1:])
+        self.bucket: Hashable = () if fixed else None
+        """Of all its requests, where they can all run together; None where that depends on their shapes."""
         self._observe = observe
         lane.on_run = self._ran
         self._decode = task.decode

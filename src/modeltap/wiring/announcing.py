@@ -27,6 +27,7 @@ def announced(settings: Settings, *, url: str, grpc: str, started_at: datetime, 
         "pid": os.getpid(),
         "started_at": started_at.isoformat(),
         "background": background,
+        "certificate": None if settings.tls_cert is None else str(settings.tls_cert.absolute()),
     }
     _write(record, facts)
     print("\n".join(_lines(settings, url, grpc, admin_key)), flush=True)  # noqa: T201  what a person starts it for

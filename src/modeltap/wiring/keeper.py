@@ -23,6 +23,7 @@ from modeltap.storage.jobs import JobQueue
 from modeltap.storage.opening import DATABASE_VARIABLE
 from modeltap.storage.snapshot import read_snapshot
 from modeltap.storage.usage import UsageRepository
+from modeltap.wiring.bookkeeper import ingest_beside
 from modeltap.wiring.metering import USAGE_FOLDER
 
 _log = logging.getLogger(__name__)
@@ -38,6 +39,9 @@ BATCH_KINDS: tuple[JobKind, ...] = ("batch",)
 BATCH_SLOTS = 4
 """Batches mostly wait, for answers or for limits, and must keep nobody else waiting meanwhile."""
 INGEST_EVERY_S = 1.0
+INGEST_BUSY_S = 30.0
+BUSY_BYTES = 1 << 19
+"""Of usage in a second, some thousand requests: more is brought in every INGEST_BUSY_S alone, by a process beside."""
 
 
 class Keeper:
@@ -117,15 +121,38 @@ class Keeper:
 
     async def _tick(self) -> None:
         failed = ""
+        waited_s = 0.0
+        before_bytes = self._written_bytes()
         while True:
             await asyncio.sleep(INGEST_EVERY_S)
+            waited_s += INGEST_EVERY_S
+            written_bytes = self._written_bytes()
+            is_busy = written_bytes - before_bytes > BUSY_BYTES
+            before_bytes = written_bytes
+            if is_busy and waited_s < INGEST_BUSY_S:
+                continue  # it can wait; who asks for usage has it brought in first
+            waited_s = 0.0
             try:
-                await self.bring_in()
+                if not (is_busy and await self._bring_in_beside()):
+                    await self.bring_in()
                 failed = ""
             except ModeltapError as problem:  # the next tick tries again; said once in a row
                 if problem.message != failed:
                     _log.warning("usage is not brought in: %s", problem.message)
                 failed = problem.message
+
+    async def _bring_in_beside(self) -> bool:
+        async with self._ingesting:
+            return await asyncio.to_thread(ingest_beside, self._settings.home, self._settings.database_url)
+
+    def _written_bytes(self) -> int:
+        """Of all segments that are there."""
+        written = 0
+        with suppress(FileNotFoundError), os.scandir(self._settings.home / USAGE_FOLDER) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):
+                    written += entry.stat().st_size if entry.name.endswith(".seg") else 0
+        return written
 
     def lag_bytes(self) -> int:
         """Of usage that was written and is not in the database yet. Blocks."""

@@ -6,6 +6,7 @@ The only process of a home is a site with the keeper beside it; each of several 
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import threading
 import time
@@ -30,6 +31,7 @@ from modeltap.wiring.watching import Watching
 
 IDLE_CHECK_S = 0.5
 LOOK_EVERY_S = 0.05
+GC_THRESHOLDS = (50_000, 20, 50)
 GRPC_GRACE_S = 5.0
 
 
@@ -106,6 +108,10 @@ class Site:
 
     async def serve(self, listener: socket.socket, started: Callable[[], None]) -> None:
         """Serves until told to end; then what was begun is answered, and nothing of this process is left."""
+        # Requests make hardly any cycles; looking through all that was loaded a hundred times a second would find none.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
         watching = asyncio.create_task(self._watch())
         looking = asyncio.create_task(watch_loop(self._watching.metrics))
         try:
