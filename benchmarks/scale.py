@@ -1,7 +1,7 @@
 """A home with 1,000 deployments and 1,000,000 usage rows beside an empty one: latency of a deployment that is warm.
 
-Both servers serve the same graph; the large home has it under 1,000 names, of which one is called. One server at a time, on a core
-of its own, in turns; 4 connections, so that neither is at its limit.
+Both servers serve the same graph; the large home has it under 1,000 names, of which one is called. In turns, 4 connections,
+so that neither is at its limit.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def _fill(home: Path) -> None:
                     "answered",
                     "",
                     "delivered",
-                )  # fmt: skip
+                )
                 for n in range(first, first + ROWS_AT_ONCE)
             ]
             with database.writing() as connection:

@@ -110,13 +110,20 @@ def num_processes(server: FaultServer) -> int:
 
 
 async def everywhere(server: FaultServer) -> list[Wire]:
-    """A connection to each process that serves."""
-    wires: dict[str, Wire] = {}
-    while len(wires) < num_processes(server):
-        wire = await Wire.open(server.address)
-        process = (await wire.ask("/livez", b"", "")).process
-        wires.setdefault(process, wire)
-    return list(wires.values())
+    """A connection to each process of the server, fresh ones: those that are idle for some seconds are closed."""
+    while True:
+        wires: dict[str, Wire] = {}
+        for _ in range(32):
+            wire = await Wire.open(server.address)
+            process = (await wire.ask("/livez", b"", "")).process
+            if process in wires:
+                await wire.cut()
+            wires.setdefault(process, wire)
+            if len(wires) == num_processes(server):
+                return list(wires.values())
+        for wire in wires.values():
+            await wire.cut()
+        await asyncio.sleep(PAUSE_S)
 
 
 async def until_loaded(server: FaultServer, questions: Mapping[str, bytes]) -> None:

@@ -21,7 +21,7 @@ from modeltap.api.request_id import request_id_of
 from modeltap.api.watch import Watch, traceparent_for
 from modeltap.domain.money import show_budget
 from modeltap.domain.tenant import ANONYMOUS_KEY_ID
-from modeltap.errors import Conflict, ModeltapError, Unauthenticated
+from modeltap.errors import Conflict, InvalidInput, ModeltapError, Unauthenticated
 from modeltap.serving.call import Call
 from modeltap.serving.plane import ClientGone, Plane
 from modeltap.telemetry.tracing import Trace
@@ -103,25 +103,23 @@ class GrpcServer:
         handlers = {
             method: grpc.unary_unary_rpc_method_handler(
                 self._unary(method, answer),
-                request_deserializer=message_class(f"{method}Request").FromString,
                 response_serializer=message_class(f"{method}Response").SerializeToString,
             )
             for method, answer in self._calls.methods.items()
         }
         handlers["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(
             self._stream,
-            request_deserializer=message_class("ModelInferRequest").FromString,
             response_serializer=message_class("ModelStreamInferResponse").SerializeToString,
         )
         return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
-    def _unary(self, method: str, answer: Method) -> Callable[[Any, Any], Awaitable[Any]]:
-        async def handle(request: Any, context: Any) -> Any:
+    def _unary(self, method: str, answer: Method) -> Callable[[bytes, Any], Awaitable[Any]]:
+        async def handle(data: bytes, context: Any) -> Any:
             exchange = self._begin(method, context)
             try:
                 if method not in OPEN_METHODS:
                     self._open(exchange)
-                response = await answer(request, exchange.call)
+                response = await answer(_message(f"{method}Request", data), exchange.call)
                 await self._settle(exchange)
             except asyncio.CancelledError:
                 self._end(exchange, ClientGone("the client gave up"))
@@ -138,15 +136,19 @@ class GrpcServer:
 
         return handle
 
-    async def _stream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+    async def _stream(self, messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
         """One answer to each request, in order. A request that fails is told so, and the next one is answered."""
         from modeltap.api.grpc_messages import message_class
 
         answer_class = message_class("ModelStreamInferResponse")
-        async for request in requests:
+        async for data in messages:
             exchange = self._begin("ModelStreamInfer", context)
+            request_id = ""
             try:
-                response = answer_class(infer_response=await self._calls.infer(request, self._open(exchange)))
+                call = self._open(exchange)
+                request = _message("ModelInferRequest", data)
+                request_id = request.id
+                response = answer_class(infer_response=await self._calls.infer(request, call))
                 await self._settle(exchange)
             except asyncio.CancelledError:
                 self._end(exchange, ClientGone("the client gave up"))
@@ -155,7 +157,7 @@ class GrpcServer:
                 problem = named(failure, exchange.request_id)
                 self._end(exchange, problem)
                 response = answer_class(error_message=problem.message)
-                response.infer_response.id = request.id
+                response.infer_response.id = request_id
             else:
                 self._end(exchange)
             yield response
@@ -240,3 +242,15 @@ class _Exchange:
         if call is not None and call.ticket is not None and call.version is not None:
             metadata += (("modeltap-model", call.version.model_id), ("modeltap-cost", show_budget(call.cost_nano)))
         return metadata
+
+
+def _message(name: str, data: bytes) -> Any:
+    """The message of that name. Raises InvalidInput for bytes that are none."""
+    from google.protobuf.message import DecodeError
+
+    from modeltap.api.grpc_messages import message_class
+
+    try:
+        return message_class(name).FromString(data)
+    except DecodeError:
+        raise InvalidInput(f"the {len(data):,} bytes of the request are no {name}") from None

@@ -95,6 +95,6 @@ class LocalReplica:
 
 
 def _rows(inputs: Batch) -> int:
-    """Of a graph without a batch axis it is one."""
+    """At least one, as of a graph without a batch axis."""
     first = next(iter(inputs.values()), None)
-    return len(first) if first is not None and first.ndim else 1
+    return max(1, len(first)) if first is not None and first.ndim else 1
