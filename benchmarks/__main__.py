@@ -13,7 +13,7 @@ from pathlib import Path
 
 from modeltap.bundle.environment import environment
 
-NAMES = ("startup", "training", "serving", "batching", "metering", "scale")
+NAMES = ("startup", "training", "serving", "batching", "metering", "overload", "scale")
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 

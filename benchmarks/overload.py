@@ -1,4 +1,4 @@
-"""What is left of a server to which five times as much comes as it can do: answers within the deadline, beside refusals at once.
+"""What is left of a server to which five times as much comes as it can do: answers within the deadline, and quick refusals.
 
 `python -m benchmarks.overload PORT KEY DEPLOYMENT SECONDS` puts that load on a deployment and prints one JSON object. The graph
 is one whose rows cost some milliseconds each, so that the engine is the limit and not the load, which is Python on a core of
