@@ -129,10 +129,9 @@ async def everywhere(server: FaultServer) -> list[Wire]:
 async def until_loaded(server: FaultServer, questions: Mapping[str, bytes]) -> None:
     """Every process answers these: path → body."""
     key = server.client.headers["x-api-key"]
-    for wire in await everywhere(server):
-        for path, body in questions.items():
-            while (await wire.ask(path, body, key)).status != 200:
-                await asyncio.sleep(PAUSE_S)
+    for path, body in questions.items():
+        while {(await wire.ask(path, body, key)).status for wire in await everywhere(server)} != {200}:
+            await asyncio.sleep(PAUSE_S)
 
 
 def spin_body(rounds: int) -> bytes:

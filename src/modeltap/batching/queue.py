@@ -115,8 +115,10 @@ class BatchQueue:
         kept_rows = rows if idle else pace.kept_rows(rows, self.max_batch_rows)
         cost_s = line.fixed_s + line.per_row_s * kept_rows
         end_s = now_s + cost_s if idle else plan.end_s(cost_s, base_s, engines)
-        ahead_s = end_s - now_s
-        due_s = entry.deadline_s - MARGIN * self._spread * math.sqrt(min(self._longest_s, ahead_s) * ahead_s)
+        due_s = entry.deadline_s
+        if not idle:  # an engine that would else stand still tries what it may well do, however much its runs differ
+            ahead_s = end_s - now_s
+            due_s -= MARGIN * self._spread * math.sqrt(min(self._longest_s, ahead_s) * ahead_s)
         if end_s > due_s and kept_rows > rows and not self.waiting_entries:
             # Nobody else wants the next turn: it may be as short as the entry itself.
             kept_rows = rows

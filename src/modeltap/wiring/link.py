@@ -39,10 +39,16 @@ class Begin(msgspec.Struct, frozen=True, tag="begin"):
     snapshot: DeploymentSnapshot
 
 
-class Serving(msgspec.Struct, frozen=True, tag="serving"):
-    """Worker → parent: the port is open."""
+class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    """Worker → parent, before it opens a port: from now on it takes part in every change. Answered by Done, and before that by
+    what is to be served now. `writer` names its usage segments."""
 
+    id: int
     writer: str
+
+
+class Serving(msgspec.Struct, frozen=True, tag="serving"):
+    """Worker → parent: the ports are open."""
 
 
 class Publish(msgspec.Struct, frozen=True, tag="publish"):
@@ -83,7 +89,7 @@ class Stop(msgspec.Struct, frozen=True, tag="stop"):
     """Parent → worker: answer what was begun, then end."""
 
 
-Message = Begin | Serving | Publish | Changed | Done | WakeJobs | Metrics | Leases | Stop
+Message = Begin | Ready | Serving | Publish | Changed | Done | WakeJobs | Metrics | Leases | Stop
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Message)
 

@@ -26,11 +26,13 @@ from modeltap.wiring.leasing import Lessor, Outgoing
 from modeltap.wiring.link import (
     Begin,
     Changed,
+    Done,
     Leases,
     Link,
     Message,
     Metrics,
     Publish,
+    Ready,
     Serving,
     Stop,
     WakeJobs,
@@ -46,7 +48,8 @@ LEASE_TICK_S = 0.1
 
 
 class _Worker:
-    """One worker process and the link to it. `writer` names its usage segments once it serves."""
+    """One worker process and the link to it. `writer` names its usage segments once it is ready: then every change waits until
+    the worker has it."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -127,11 +130,8 @@ class Parent:
         async with self._publishing:
             await self._read()
             snapshot = self._snapshot
-            live = [worker.link for worker in self._workers.values() if worker.link is not None and worker.serving.is_set()]
-            asked = [asyncio.create_task(link.ask(lambda number: Publish(number, snapshot))) for link in live]
-            for worker in self._workers.values():
-                if worker.link is not None and not worker.serving.is_set():  # it starts with an older one
-                    worker.link.tell(Publish(0, snapshot))
+            ready = [worker.link for worker in self._workers.values() if worker.link is not None and worker.writer]
+            asked = [asyncio.create_task(link.ask(lambda number: Publish(number, snapshot))) for link in ready]
             await asyncio.sleep(0)  # they are sent before the next snapshot is
         for outcome in await asyncio.gather(*asked, return_exceptions=True):
             if isinstance(outcome, BaseException) and not isinstance(outcome, Unavailable):
@@ -213,8 +213,11 @@ class Parent:
         link = worker.link
         assert link is not None
         match message:
-            case Serving(writer):
+            case Ready(id=number, writer=writer):
                 worker.writer = writer
+                link.tell(Publish(0, self._snapshot))
+                link.tell(Done(number))
+            case Serving():
                 worker.serving.set()
             case Leases(messages):
                 self._tell(self._lessor.heard(worker.number, cast("list[FromWorker]", messages)))

@@ -16,7 +16,6 @@ import msgspec
 
 from modeltap.control.usage import Usage
 from modeltap.domain.quota import QuotaBook
-from modeltap.domain.snapshot import DeploymentSnapshot
 from modeltap.errors import Unavailable
 from modeltap.serving.limits import LeasedLimits, limits_of
 from modeltap.settings import Resolved, Settings
@@ -33,6 +32,7 @@ from modeltap.wiring.link import (
     Message,
     Metrics,
     Publish,
+    Ready,
     Serving,
     Stop,
     WakeJobs,
@@ -51,8 +51,6 @@ class Worker:
         self._begun: asyncio.Future[Begin] = asyncio.get_running_loop().create_future()
         self._serving: asyncio.Task[Any] | None = None
         self._site: Site | None = None
-        self._snapshot = DeploymentSnapshot()
-        """What is to be served once there is a site."""
         self._limits = LeasedLimits(lambda messages: self._link.tell(Leases(list(messages))))
         self._offset_s = 0.0
 
@@ -98,23 +96,24 @@ class Worker:
             wall=self._wall,
         )
         self._site = site
-        self._limits.publish(limits_of(self._snapshot))
-        loading = asyncio.create_task(site.publish(self._snapshot))
+        self._limits.publish(limits_of(begin.snapshot))
+        loading = asyncio.create_task(site.publish(begin.snapshot))
         ticking = asyncio.create_task(self._tick())
+        try:
+            await self._link.ask(lambda number: Ready(number, metering.writer))
+        except Unavailable:  # the parent is gone
+            site.end()
         await site.start_grpc(settings.host, begin.grpc_port, shares_port=True)
         with bind(settings, port=begin.port, shared=True) as listener:
-            await site.serve(listener, lambda: self._link.tell(Serving(metering.writer)))
+            await site.serve(listener, lambda: self._link.tell(Serving()))
         ticking.cancel()
         await asyncio.wait([loading])
 
     def _heard(self, message: Message) -> None:
         site = self._site
         match message:
-            case Begin(snapshot=snapshot):
-                self._snapshot = snapshot
+            case Begin():
                 self._begun.set_result(message)
-            case Publish(snapshot=snapshot) if site is None:
-                self._snapshot = snapshot
             case Publish() if site is not None:
                 self._publish(site, message)
             case Leases(messages):
