@@ -34,7 +34,7 @@ def measure() -> str:
     with tempfile.TemporaryDirectory() as scratch:
         graph = write_graph(Path(scratch) / "model.onnx")
         row = example_picture()
-        expected = answer(open_session(graph), row)
+        expected = answer(open_session(graph), row)[0]
         with (
             _served(Path(scratch) / "empty", graph, row, expected) as empty,
             _served(Path(scratch) / "full", graph, row, expected) as full,
