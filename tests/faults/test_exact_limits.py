@@ -182,8 +182,9 @@ def test_no_more_run_at_a_time_than_the_limit_says_and_a_place_that_comes_free_i
         for answer in done:
             if answer.status == 429:
                 check_refusal(answer, {"concurrency"})
-        for wire in callers:
-            assert (await wire.ask(DOUBLE, rows_body(1), key.text)).status == 200
+        again = await Wire.open(server.address)
+        for _ in range(10):
+            assert (await again.ask(DOUBLE, rows_body(1), key.text)).status == 200
         return was_busy
 
     rounds = 1_000_000
