@@ -19,12 +19,13 @@ from modeltap.api.problems import UNKNOWN, inference_problem, problem_answer
 from modeltap.api.replays import Replays
 from modeltap.api.request_id import request_id_of
 from modeltap.api.watch import Watch, traceparent_for
-from modeltap.domain.tenant import ANONYMOUS_KEY_ID
+from modeltap.domain.tenant import ANONYMOUS, ANONYMOUS_KEY_ID
 from modeltap.errors import Broken, ModeltapError, Unauthenticated
 from modeltap.serving.call import Call
 from modeltap.serving.plane import ClientGone, Plane
 
 _log = logging.getLogger(__name__)
+ALL_STATISTICS = "/v2/models/stats"
 METHODS = frozenset({"GET", "HEAD", "POST"})
 
 
@@ -108,12 +109,14 @@ class Door:
         return answer
 
     def _open(self, scope: Scope, request_id: str, started_s: float) -> Call:
-        principal = self._guard.principal(
-            presented_key(scope), tenant=header(scope, b"modeltap-tenant"), acting_key=header(scope, ACTING_HEADER)
-        )
         path = scope["path"]
-        if principal.key == ANONYMOUS_KEY_ID and path not in OPEN_PATHS and not may_be_public(path):
-            raise Unauthenticated(NO_KEY)
+        principal = ANONYMOUS
+        if path not in OPEN_PATHS:  # whose callers are not asked for a key, nor whether the one they sent is good
+            principal = self._guard.principal(
+                presented_key(scope), tenant=header(scope, b"modeltap-tenant"), acting_key=header(scope, ACTING_HEADER)
+            )
+            if principal.key == ANONYMOUS_KEY_ID and not may_be_public(path):
+                raise Unauthenticated(NO_KEY)
         return Call(
             principal,
             request_id,
@@ -152,7 +155,7 @@ def is_predict(path: str) -> bool:
 
 def may_be_public(path: str) -> bool:
     """Whether a public deployment may answer there without a key."""
-    return is_predict(path) or path.startswith("/v2/models/")
+    return is_predict(path) or (path.startswith("/v2/models/") and path != ALL_STATISTICS)
 
 
 def failed_answer(path: str, problem: ModeltapError) -> Answer:
