@@ -31,7 +31,7 @@ check: $(INSTALLED)
 	$(PYTEST)
 
 bench: $(INSTALLED)
-	$(BIN)/pip install -c constraints.txt -e '.[train,dev,bench]'
+	$(BIN)/pip install -c constraints.txt -e '.[train,llm,dev,bench]'
 	$(BIN)/python -m benchmarks
 
 clean:
@@ -45,5 +45,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 		"$(PYTHON) cannot make virtual environments; install its venv package (Debian, Ubuntu: apt-get install python3-venv)" \
 		>&2; exit 1; }
 	$(BIN)/pip install --disable-pip-version-check torch==2.13.0
-	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e '.[train,dev]'
+	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e '.[train,llm,dev]'
 	@touch $@

@@ -108,7 +108,14 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultServer]:
 
 
 @pytest.fixture(scope="module")
-def people(served: FaultServer) -> dict[str, Who]:
+def bare(served: FaultServer) -> Iterator[httpx.Client]:
+    """Sends no key by itself."""
+    with httpx.Client(base_url=served.client.base_url, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def people(served: FaultServer, bare: httpx.Client) -> dict[str, Who]:
     def made(tenant: str = "default", **about: Any) -> dict[str, Any]:
         key: dict[str, Any] = served.ask("POST", "/api/keys", headers={"modeltap-tenant": tenant}, json=about)
         return key
@@ -137,14 +144,13 @@ def people(served: FaultServer) -> dict[str, Who]:
         **{f"a key to {scope}": Who(made(scopes=[scope])["key"], granted_scopes((scope,))) for scope in SCOPES},
         "the admin key": Who(live, frozenset(SCOPES), is_root=True),
     }
-    until("the short one has expired", lambda: call(served, found["an expired key"], "GET", "/docs").status_code == 401)
+    until("the short one has expired", lambda: call(bare, found["an expired key"], "GET", "/docs").status_code == 401)
     return found
 
 
-def call(server: FaultServer, who: Who, method: str, path: str, **more: Any) -> httpx.Response:
+def call(client: httpx.Client, who: Who, method: str, path: str, **more: Any) -> httpx.Response:
     headers = {} if who.key is None else {"x-api-key": who.key.encode("latin-1")}
-    with httpx.Client(base_url=server.client.base_url, timeout=60) as client:
-        return client.request(method, path, headers={**headers, **more.pop("headers", {})}, **more)
+    return client.request(method, path, headers=headers, **more)
 
 
 def says_nothing_of_the_inside(server: FaultServer, answer: httpx.Response) -> None:
@@ -189,7 +195,7 @@ def test_no_route_is_left_out(served: FaultServer) -> None:
 
 
 @pytest.mark.parametrize("who", WHO)
-def test_control_routes(served: FaultServer, people: dict[str, Who], who: str) -> None:
+def test_control_routes(served: FaultServer, bare: httpx.Client, people: dict[str, Who], who: str) -> None:
     """Whoever is let in asks for what there is not, or with a body that no route takes; whoever is not, for what there is."""
     caller, before = people[who], everything(served)
     is_stranger = caller.tenant == "stranger"
@@ -197,7 +203,7 @@ def test_control_routes(served: FaultServer, people: dict[str, Who], who: str) -
         opens = caller.may(need)
         filled = path.format(**(NOTHING if opens and not is_stranger else REAL))
         body = {"json": {"no such field": 1}} if method in ("POST", "PUT", "PATCH") else {}
-        answer = call(served, caller, method, filled, **body)
+        answer = call(bare, caller, method, filled, **body)
         told = f"{who}: {method} {filled} → {answer.status_code} {answer.text[:200]}"
         says_nothing_of_the_inside(served, answer)
         if caller.scopes is None:
@@ -215,13 +221,13 @@ def test_control_routes(served: FaultServer, people: dict[str, Who], who: str) -
 
 
 @pytest.mark.parametrize("who", WHO)
-def test_pages_and_the_data_plane(served: FaultServer, people: dict[str, Who], who: str) -> None:
+def test_pages_and_the_data_plane(served: FaultServer, bare: httpx.Client, people: dict[str, Who], who: str) -> None:
     caller = people[who]
     for (method, path), rule in {**PAGES, **MODELS}.items():
         is_model = (method, path) in MODELS
         for name in ("double", "open", "words", "none") if is_model else ("double",):
             body = {"content": QUESTION if path.endswith("infer") else ROWS} if method == "POST" else {}
-            answer = call(served, caller, method, path.format(deployment=name), **body)
+            answer = call(bare, caller, method, path.format(deployment=name), **body)
             told = f"{who}: {method} {path} {name} → {answer.status_code} {answer.text[:200]}"
             says_nothing_of_the_inside(served, answer)
             is_public = is_model and name == "open" and not caller.key
@@ -312,10 +318,10 @@ def stream_status(message: str) -> grpc.StatusCode:
     return grpc.StatusCode.OK if not message else grpc.StatusCode.UNKNOWN
 
 
-def test_no_file_of_the_home_is_told(served: FaultServer, people: dict[str, Who]) -> None:
+def test_no_file_of_the_home_is_told(served: FaultServer, bare: httpx.Client, people: dict[str, Who]) -> None:
     for name in ("admin.key", "pepper", "modeltap.db", "server.json"):
         for path in (f"/{name}", f"/api/{name}", f"/docs/../{name}", f"/api/models/..%2f{name}", f"/static/{name}"):
-            answer = call(served, people["a key to admin"], "GET", path)
+            answer = call(bare, people["a key to admin"], "GET", path)
             assert answer.status_code in (400, 404), path
             says_nothing_of_the_inside(served, answer)
     assert Path(served.home / "admin.key").stat().st_mode & 0o077 == 0

@@ -102,7 +102,13 @@ class FaultServer:
 
     def start(self, before: str = "", **environment: str) -> FaultServer:
         """Serving, on a free port."""
-        process = self.launch(before, **environment)
+        self.launch(before, **environment)
+        return self.start_to_serve()
+
+    def start_to_serve(self) -> FaultServer:
+        """The same of a server that was launched."""
+        process = self.process
+        assert process is not None
         url = until("the server serves", lambda: self._url(process), pause_s=0.01)
         key = (self.home / "admin.key").read_text().strip()
         self._client = httpx.Client(base_url=url, headers={"x-api-key": key}, timeout=WAIT_S)

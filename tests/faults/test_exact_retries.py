@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from charged_books import audited, read_records
-from charged_clients import Answer, Key, Wire, everywhere, make_key, rows_body, run, spin_body, until_loaded
+from charged_clients import PAUSE_S, Answer, Key, Wire, everywhere, make_key, rows_body, run, spin_body, until_loaded
 from fault_server import FaultServer, serving
 from metered_home import deploy_metered
 from small_bundles import ENDLESS
@@ -148,9 +148,14 @@ def test_a_client_that_leaves_is_not_charged_and_frees_its_place(
 
         async def flow() -> None:
             leaving, staying = await Wire.open(server.address), await Wire.open(server.address)
-            leaving.send(SPIN, spin_body(ENDLESS), key.text, {"x-request-id": "left", **more})
-            while (await staying.ask(DOUBLE, rows_body(1), key.text)).status == 200:
-                pass
+            refused = None
+            while refused is None or refused.done():  # where the other one had the place just then
+                refused = asyncio.ensure_future(
+                    leaving.ask(SPIN, spin_body(ENDLESS), key.text, {"x-request-id": "left", **more})
+                )
+                while not refused.done() and (await staying.ask(DOUBLE, rows_body(1), key.text)).status == 200:
+                    await asyncio.sleep(PAUSE_S)
+            refused.cancel()
             await leaving.cut()
             while (await staying.ask(DOUBLE, rows_body(1), key.text, {"x-request-id": "stayed"})).status == 429:
                 pass

@@ -1,4 +1,4 @@
-"""Workers whose parent was killed: whatever they were doing, they end, and nobody waits for a word that will not come."""
+"""Workers and their parent: what is made once is made before they start, and they end with their parent, whatever they do."""
 
 from __future__ import annotations
 
@@ -22,6 +22,17 @@ def is_there(server: FaultServer) -> bool:
 def has_segments(server: FaultServer) -> bool:
     """They opened their books."""
     return len(list((server.home / "usage").glob("*.seg"))) == 2
+
+
+def test_what_a_home_has_once_is_there_before_its_first_workers_start(server: FaultServer) -> None:
+    try:
+        server.launch(MODELTAP_WORKERS="2")
+        until("the workers start", lambda: is_there(server), pause_s=0.001)
+        made = {name: (server.home / name).read_text() for name in ("admin.key", "pepper.key")}
+        server.start_to_serve()
+        assert made == {name: (server.home / name).read_text() for name in made}
+    finally:
+        server.close()
 
 
 @pytest.mark.parametrize("moment", [is_there, has_segments])

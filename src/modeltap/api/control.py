@@ -26,6 +26,7 @@ from modeltap.api import (
 from modeltap.api.access import PREFIX, check_access, methods_of
 from modeltap.api.asgi import Answer
 from modeltap.api.body import media_type
+from modeltap.api.described import describe
 from modeltap.api.docs import render_docs
 from modeltap.api.problems import problem_answer, unexpected_answer
 from modeltap.api.services import ServicesOf
@@ -55,6 +56,7 @@ def control_app(services_of: ServicesOf) -> FastAPI:
     app.state.services_of = services_of
     for module in ROUTES:
         app.include_router(module.router, prefix=PREFIX, dependencies=[Depends(check_access)])
+    describe(app)
 
     @app.get("/docs", include_in_schema=False, response_class=HTMLResponse)
     def docs() -> str:

@@ -26,11 +26,16 @@ ARCHITECTURE = "architecture.json"
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle; the graph is loaded by an engine from its path."""
+    """An opened bundle; what an engine runs is loaded by it from the paths, which are not called as the files are."""
 
     manifest: Manifest
-    graph: Path
+    files: Mapping[str, Path]
     golden: Golden
+
+    @property
+    def graph(self) -> Path:
+        """Of a bundle that is no language model."""
+        return self.files[GRAPH]
 
 
 def bundle_files(
@@ -58,12 +63,31 @@ def description_files(*, manifest: Manifest, golden: Golden, card: str) -> dict[
     return {MANIFEST: _json(manifest), GOLDEN: _json(golden), CARD: card.encode()}
 
 
+def language_files(
+    *, manifest: Manifest, golden: Golden, card: str, recipe_yaml: str, parts: Mapping[str, bytes | Path]
+) -> dict[str, bytes | Path]:
+    """A language model's: `parts` are the files of its Hugging Face directory and of its OpenVINO form, by their own names."""
+    files: dict[str, bytes | Path] = {**description_files(manifest=manifest, golden=golden, card=card), **parts}
+    if recipe_yaml:
+        files[RECIPE] = recipe_yaml.encode()
+    return files
+
+
+def lay_out(files: Mapping[str, Path], folder: Path) -> Path:
+    """The folder with every file under its own name, as links: for libraries that read directories."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, path in files.items():
+        (folder / name).symlink_to(path.resolve())
+    return folder
+
+
 def open_bundle(files: Mapping[str, Path]) -> Bundle:
     """The bundle in these files. Raises Broken if one is missing, damaged or of a newer format."""
     try:
         manifest = msgspec.json.decode(files[MANIFEST].read_bytes(), type=Manifest)
         golden = msgspec.json.decode(files[GOLDEN].read_bytes(), type=Golden)
-        graph = files[GRAPH]
+        if manifest.language is None:
+            files[GRAPH]
     except KeyError as missing:
         raise Broken(f"the bundle has no {missing}") from None
     except OSError as problem:
@@ -72,7 +96,7 @@ def open_bundle(files: Mapping[str, Path]) -> Bundle:
         raise Broken(f"the bundle cannot be read: {problem}") from None
     if manifest.format > BUNDLE_FORMAT:
         raise Broken(f"the bundle has format {manifest.format}, this modeltap reads up to {BUNDLE_FORMAT}; update modeltap")
-    return Bundle(manifest=manifest, graph=graph, golden=golden)
+    return Bundle(manifest=manifest, files=files, golden=golden)
 
 
 def _json(value: Any) -> bytes:

@@ -17,6 +17,7 @@ import numpy as np
 
 from modeltap.bundle.environment import environment
 from modeltap.bundle.golden_cases import Case, replay_cases
+from modeltap.bundle.golden_prompts import Prompt
 from modeltap.data.images import encode_png
 from modeltap.data.rows import RowReader
 from modeltap.domain.dataset import Column, Schema
@@ -37,6 +38,8 @@ class Golden(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     environment: dict[str, str]
     cases: tuple[Case, ...] = ()
     """Of an imported graph, which has no rows."""
+    prompts: tuple[Prompt, ...] = ()
+    """Of a language model, replayed by `golden_prompts.replay_prompts`."""
 
 
 def record_golden(schema: Schema, rows: Sequence[Any], run: Run) -> Golden:

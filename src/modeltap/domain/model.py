@@ -40,8 +40,24 @@ class EngineChoice(msgspec.Struct, frozen=True, kw_only=True):
     """Which engine runs the graph. Smaller batches are padded up to `min_batch`, measured when the bundle was written, so
     that a row's answer does not depend on the rows beside it; 0 means that only single rows are exact."""
 
-    name: Literal["onnxruntime"] = "onnxruntime"
+    name: Literal["onnxruntime", "openvino-genai"] = "onnxruntime"
     min_batch: int = 1
+
+
+class Language(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is known of a language model before it is loaded. Its files are those of an ordinary Hugging Face directory."""
+
+    family: str
+    """`llama`, `qwen2`, `gpt2`, `mistral`, …: the `model_type` of its config."""
+    context_tokens: int
+    """Prompt and answer together."""
+    vocabulary: int
+    parameters: int
+    weights: Literal["float32", "bfloat16", "float16", "int8", "int4"] = "float32"
+    """As they are served."""
+    has_chat_template: bool = False
+    cache: Literal["float32", "float16", "u8"] = "u8"
+    """Precision of the keys and values that are kept of what was read."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +72,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """The columns a row may have; reading a row by it gives the graph's typed inputs."""
     output: str
     """The output that holds the answer: class probabilities, or the predicted number."""
+    language: Language | None = None
+    """Of a language model, which answers in tokens and has no graph."""
     labels: tuple[str, ...] = ()
     lineage: Lineage
     is_batched: bool = True

@@ -10,7 +10,7 @@ from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
-from modeltap.control.home_secrets import open_admin_key
+from modeltap.control.home_secrets import open_admin_key, open_pepper
 from modeltap.domain.quota import QuotaBook
 from modeltap.errors import Unavailable
 from modeltap.jobs.lock import HomeLock
@@ -161,6 +161,7 @@ async def _announce(
 async def _run_workers(resolved: Resolved, database: Database, keeper: Keeper, listener: socket.socket) -> None:
     settings = resolved.settings
     admin_key, key_is_new = open_admin_key(settings.home)
+    open_pepper(settings.home)  # of workers that start at the same time each would make one of its own
     port = listener.getsockname()[1]
     with bind(settings, port=grpc_port_of(settings, port), shared=True) as grpc_listener:
         grpc_port = grpc_listener.getsockname()[1]
