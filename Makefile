@@ -7,12 +7,13 @@ INSTALLED := $(VENV)/.installed
 PYTEST := $(BIN)/pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check bench clean
+.PHONY: help up test check wheel bench clean
 
 help:
 	@echo "make up      set up, run the demo, then serve on http://127.0.0.1:8000"
 	@echo "make test    set up, run the tests"
 	@echo "make check   set up, run the whole gate: format, lint, types, imports, tests"
+	@echo "make wheel   build dist/modeltap-*.whl with its hot path compiled; needs a C compiler"
 	@echo "make bench   set up, run the benchmarks"
 	@echo "make clean   remove what set-up and checks made"
 
@@ -29,6 +30,11 @@ check: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(PYTEST)
+
+wheel: $(INSTALLED)
+	@# In a copy: compiled modules beside the sources would be imported in their place.
+	rm -rf build/wheel && mkdir -p build/wheel && cp -r src pyproject.toml README.md LICENSE build/wheel
+	HATCH_BUILD_HOOK_ENABLE_MYPYC=1 $(BIN)/pip wheel --disable-pip-version-check --no-deps --wheel-dir dist build/wheel
 
 bench: $(INSTALLED)
 	$(BIN)/pip install -c constraints.txt -e '.[train,llm,dev,bench]'

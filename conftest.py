@@ -14,4 +14,4 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # A test imports what lies beside it by its name; files of tests themselves may share a name across folders.
 _tests = Path(__file__).parent / "tests"
-sys.path[:0] = sorted(str(folder) for folder in _tests.iterdir() if folder.is_dir())
+sys.path[:0] = [*sorted(str(folder) for folder in _tests.iterdir() if folder.is_dir()), str(_tests)]

@@ -13,7 +13,18 @@ from pathlib import Path
 
 from modeltap.bundle.environment import environment
 
-NAMES = ("startup", "training", "serving", "batching", "metering", "overload", "scale")
+NAMES = (
+    "startup",
+    "training",
+    "language_training",
+    "serving",
+    "batching",
+    "metering",
+    "overload",
+    "scale",
+    "language",
+    "language_quality",
+)
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 

@@ -1,4 +1,4 @@
-"""What every room's tests share: the modules that lie beside the tests of any room, and one home to work in."""
+"""What every room's tests share: the modules that lie beside the tests of any room, one home to work in, one tiny model."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from workshop import Workshop
 
+    from modeltap.importing.onnx import Imported
+
 HERE = Path(__file__).parent
 for folder in sorted({path.parent for path in HERE.rglob("*.py")}):
     if str(folder) not in sys.path:
@@ -21,6 +23,14 @@ for folder in sorted({path.parent for path in HERE.rglob("*.py")}):
 settings.register_profile("steady", derandomize=True, deadline=None, database=None, print_blob=False)
 settings.load_profile("steady")
 """The same examples in every run; a busy machine fails no test. Look for others with --hypothesis-profile=default."""
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Imported:
+    """A language model of 100,000 weights, as an import makes it."""
+    from talking import import_tiny
+
+    return import_tiny(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """Named failures, grouped by what the caller can do about them.
 
 ModeltapError
-├── InvalidInput        what was given is wrong; change it           InvalidValue, InvalidRecipe, InvalidData, …
+├── InvalidInput        what was given is wrong; change it           InvalidValue, InvalidRecipe, ContextTooLong, …
 ├── NotFound            there is no such thing; name another
 ├── Conflict            it exists, is in use, or is in the wrong state
 ├── Refused             not allowed here                             Unauthenticated, Forbidden, UnsafeBind
@@ -65,6 +65,13 @@ class InvalidData(InvalidInput):
     title = "The data cannot be used"
 
 
+class ContextTooLong(InvalidInput):
+    """The prompt, or what it leaves room for, does not fit into what the model can read and write together."""
+
+    code = "context_length_exceeded"
+    title = "The text is too long for the model"
+
+
 class TooLarge(InvalidInput):
     code = "too_large"
     title = "The body is too large"
@@ -97,6 +104,13 @@ class NotFound(ModeltapError):
     @classmethod
     def named(cls, noun: str, name: str, known: Iterable[str] = ()) -> NotFound:
         return cls(f"there is no {noun} '{name}'{nearest(name, known)}")
+
+
+class ModelNotFound(NotFound):
+    """No deployment of that name, where a request names one as its model."""
+
+    code = "model_not_found"
+    title = "There is no such model"
 
 
 class Conflict(ModeltapError):
@@ -138,6 +152,13 @@ class Forbidden(Refused):
 
     code = "forbidden"
     title = "The key does not allow it"
+
+
+class ModelNotAllowed(Forbidden):
+    """The key is for other deployments."""
+
+    code = "model_not_allowed"
+    title = "The key is not for this model"
 
 
 class UnsafeBind(Refused):
@@ -198,6 +219,13 @@ class ReplicaLost(Unavailable):
 
     code = "replica_lost"
     title = "The engine died"
+
+
+class UpstreamFailed(Unavailable):
+    """The server elsewhere that answers for a deployment cannot be reached, failed, or broke off."""
+
+    code = "upstream_failed"
+    title = "The upstream server failed"
 
 
 class Broken(ModeltapError):

@@ -29,6 +29,9 @@ CRASH_POINTS: tuple[str, ...] = (
     "artifact.before_rename",
     "batch.planned",
     "batch.answered",
+    "batch.kept",
+    "fine_tune.before_deploy",
+    "fine_tune.deployed",
 )
 
 CRASH_VARIABLE = "MODELTAP_CRASH_AT"

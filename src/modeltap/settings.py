@@ -43,6 +43,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Origins of pages that may call from a browser, separated by commas."""
     trusted_proxies: str = ""
     """Addresses whose X-Forwarded-* headers are believed, separated by commas; networks as 10.0.0.0/8."""
+    upstream_hosts: str = ""
+    """Hosts that deployments may lead to, separated by commas; one whose address is not public is named with its port."""
+    upstream_programs: str = ""
+    """Programs that deployments may start, separated by commas, as their commands name them."""
     job_slots: int = 2
     """Trainings at a time; imports and evaluations have slots of their own, so that they never wait behind a long one."""
     threads: int | None = None

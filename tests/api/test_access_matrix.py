@@ -187,7 +187,8 @@ def test_everybody_is_asked_for(people: dict[str, Who]) -> None:
 
 def test_no_route_is_left_out(served: FaultServer) -> None:
     paths = served.ask("GET", "/openapi.json")["paths"]
-    assert {(method.upper(), path) for path, methods in paths.items() for method in methods} == set(NEEDS)
+    described = {(method.upper(), path) for path, methods in paths.items() for method in methods}
+    assert described - {(method, path) for method, path, _ in DATA_PLANE} == set(NEEDS)
     for method, path, _ in DATA_PLANE:
         listed = {**PAGES, **MODELS}
         assert (method, path) in listed or path == "/predict", path

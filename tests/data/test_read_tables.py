@@ -136,10 +136,10 @@ def test_broken_json_lines_name_the_line(tmp_path: Path, content: str, told: str
     assert told in refusal(tmp_path, content, "data.jsonl")
 
 
-def test_text_files_hold_one_document_a_line(tmp_path: Path) -> None:
+def test_a_text_file_is_one_document_with_its_lines(tmp_path: Path) -> None:
     source = read(tmp_path, "To be,\r\n\r\n or not to be \r\n", "play.txt")
     assert source.form == "texts"
-    assert source.parts["rows"].column("text") == ["To be,", "or not to be"]
+    assert source.parts["rows"].column("text") == ["To be,\n\n or not to be \n"]
 
 
 def test_a_path_where_nothing_lies(tmp_path: Path) -> None:

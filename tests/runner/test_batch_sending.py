@@ -16,7 +16,7 @@ from scripted_server import Answerer, Reply, Sent, json_reply, problem, serve
 from modeltap.client.errors import ConnectionFailed
 from modeltap.domain.job import Job
 from modeltap.errors import BudgetSpent, Forbidden, InvalidValue, Overloaded, RateLimited, StorageFailed
-from modeltap.runner import batch_sending
+from modeltap.runner import batch_sending, home_server
 from modeltap.runner.batch_sending import Reply as Answered
 from modeltap.runner.batch_sending import Sender
 from modeltap.runner.steps import Step
@@ -118,7 +118,7 @@ def test_a_wait_that_is_long_enough_to_be_noticed_is_told(home: Path) -> None:
             assert "too many units" in why and "40 s" in why
             stop = True
 
-        sending.sender._on_wait = told
+        sending.sender._server._on_wait = told
         with pytest.raises(Stopped):
             sending.send()
 
@@ -177,7 +177,7 @@ def test_a_server_that_comes_back_elsewhere_is_found(home: Path) -> None:
 def test_the_homes_key_is_not_sent_to_what_took_over_the_port_of_a_server_that_is_dead(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch_sending, "AWAY_S", 0.5)
+    monkeypatch.setattr(home_server, "AWAY_S", 0.5)
     with serve(script(GOOD)) as other:
         announce(home, other.url, pid=(1 << 22) + 1)
         sending = Sending(home)
@@ -197,5 +197,5 @@ def test_a_request_that_ends_its_server_again_and_again_is_given_up(home: Path, 
 
 @pytest.fixture(autouse=True)
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(batch_sending, "LOOK_S", 0.02)
+    monkeypatch.setattr(home_server, "LOOK_S", 0.02)
     yield

@@ -91,7 +91,7 @@ class Workshop:
             report=lambda _progress: None,
             stop_requested=lambda: False,
         )
-        return step_for(job.kind)(step)
+        return step_for(job)(step)
 
 
 class Plane:

@@ -19,8 +19,10 @@ from modeltap.storage.segments_frames import PREFIX_BYTES, parse_frames
 NOW_S = 1_795_323_967.0
 WRITER = "w1"
 KEY, TENANT = Subject("acme", "k1"), Subject("acme")
-Step = Literal["reserve", "settle", "sync", "send", "delivered", "close", "fail", "cancel"]
+Step = Literal["reserve", "settle", "sync", "prepare", "commit", "turn", "send", "delivered", "close", "fail", "cancel"]
+"""turn: the event loop's, in which what was accepted comes due."""
 ANSWERED: tuple[Step, ...] = ("reserve", "settle", "send", "delivered", "close")
+TOGETHER: tuple[Step, ...] = ("reserve", "prepare", "commit", "send", "turn", "delivered", "close")
 
 
 class Move(NamedTuple):
@@ -48,6 +50,8 @@ class Run:
     limits: Limits = field(default_factory=Limits)
     max_bytes: int = 1 << 20
     power: bool = False
+    is_late: bool = False
+    """What is accepted is on record when it comes due, or with its end."""
     now_s: float = NOW_S
     moments: list[Moment] = field(default_factory=lambda: [Moment(0, 0, frozenset(), frozenset())])
     settled: dict[str, int] = field(default_factory=dict)
@@ -57,7 +61,10 @@ class Run:
         self.book = QuotaBook()
         self.book.set_limits(KEY, self.limits)
         self.segments = SegmentWriter(self.folder, WRITER, max_bytes=self.max_bytes)
-        self.meter = Meter(self.segments, self.book, clock=lambda: self.now_s)
+        self._due: list[Callable[[], None]] = []
+        later = self._due.append if self.is_late else None
+        self.meter = Meter(self.segments, self.book, clock=lambda: self.now_s, later=later)
+        self._prepared: dict[str, int] = {}
         self._tickets: dict[int, Ticket] = {}
         self._num_requests = 0
         self._left: set[str] = set()
@@ -94,7 +101,19 @@ class Run:
             self.settled[ticket.accepted.request_id] = self.meter.settle(
                 ticket, model="digits@1", units=3, queue_us=1, compute_us=2
             )
+        elif ticket is not None and step == "prepare":
+            self._prepared[ticket.accepted.request_id] = self.meter.prepare(
+                ticket, model="digits@1", units=3, queue_us=1, compute_us=2
+            )
+        elif step == "commit":
+            self.meter.commit()
+        elif step == "turn":
+            due, self._due[:] = list(self._due), []
+            for then in due:
+                then()
         elif ticket is not None and step == "send":
+            if ticket.state == "settled":
+                self.settled.setdefault(ticket.accepted.request_id, self._prepared.get(ticket.accepted.request_id, 0))
             self._left.add(ticket.accepted.request_id)
         elif ticket is not None and step == "delivered":
             self.meter.delivered(ticket)

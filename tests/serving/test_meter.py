@@ -183,7 +183,7 @@ def test_an_answer_that_cannot_be_recorded_is_not_charged(meter: Meter, book: Qu
     assert left(book) == (4, 100, 3, 1000)
     assert len(frames(tmp_path)) == 1
     reserve(meter)
-    assert frames(tmp_path)[1] == Void([1])
+    assert Void([1]) in frames(tmp_path)[1:]
 
 
 def test_what_fails_on_a_full_disk_fails_with_its_own_error(meter: Meter, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from meter_world import ANSWERED, KEY, NOW_S, WRITER, Crash, Move, Run, Step, crashes, frame_cuts, interleavings
+from meter_world import ANSWERED, KEY, NOW_S, TOGETHER, WRITER, Crash, Move, Run, Step, crashes, frame_cuts, interleavings
 
 from modeltap.control.audit import audit
 from modeltap.control.usage import Usage
@@ -20,7 +20,7 @@ from modeltap.errors import RateLimited
 from modeltap.storage.database import Database
 from modeltap.storage.opening import open_database
 from modeltap.storage.segments import segment_files
-from modeltap.storage.segments_frames import Reserve, Settle, parse_frames
+from modeltap.storage.segments_frames import Answered, Reserve, Settle, parse_frames
 from modeltap.storage.segments_ingest import close_writer, ingest
 from modeltap.storage.usage import Chosen, UsageRepository
 from modeltap.storage.usage_tables import usage_open, usage_records, usage_segments, usage_writers
@@ -43,7 +43,8 @@ def check_recovery(database: Database, folder: Path, run: Run, crash: Crash) -> 
     """Recovers what the crash left, and finds exactly what it should."""
     frames = [frame for _, content in crash.files for frame in parse_frames(content)[0]]
     accepted = [frame.request_id for frame in frames if isinstance(frame, Reserve)]
-    ended = {frame.record.request_id: frame.record for frame in frames if isinstance(frame, Settle)}
+    accepted += [frame.record.request_id for frame in frames if isinstance(frame, Answered)]
+    ended = {frame.record.request_id: frame.record for frame in frames if isinstance(frame, Settle | Answered)}
     close_writer(database, folder, WRITER, NOW_S)
     records = list(UsageRepository(database).records(Chosen()))
     assert Counter(record.request_id for record in records) == Counter(accepted), "each accepted request has one record"
@@ -91,6 +92,29 @@ def test_a_crash_in_any_order_of_two_requests(database: Database, tmp_path: Path
     assert len(seen) > 20
 
 
+@pytest.mark.parametrize(
+    "other", [TOGETHER, ("reserve", "fail"), ("reserve", "turn", "cancel", "close"), ("reserve", "prepare")]
+)
+def test_a_crash_among_requests_that_are_put_on_record_together(
+    database: Database, tmp_path: Path, other: tuple[Step, ...]
+) -> None:
+    seen: set[Crash] = set()
+    for index, script in enumerate(interleavings([Move(1, step) for step in TOGETHER], [Move(2, step) for step in other])):
+        run = Run(tmp_path / str(index), max_bytes=300, is_late=True).play(script)
+        try_all(database, tmp_path, run, crashes(run, frame_cuts), seen)
+    assert len(seen) > 20
+
+
+def test_requests_that_end_together_take_one_frame_each_and_one_write(tmp_path: Path) -> None:
+    together: list[Move] = [Move(number, step) for step in ("reserve", "prepare") for number in (1, 2, 3)]
+    run = Run(tmp_path / "usage", is_late=True).play([*together, Move(1, "commit")])
+    sizes = [moment.written for moment in run.moments]
+    assert len(set(sizes[1:-1])) == 1 < len(set(sizes[1:])), "nothing is written before the commit"
+    frames = parse_frames(run.contents()[0][1])[0]
+    assert [type(frame) for frame in frames[1:]] == [Answered] * 3
+    assert run.book.standing("k1", "acme", NOW_S) == (None, None)
+
+
 def test_the_power_fails_at_any_moment(database: Database, tmp_path: Path) -> None:
     steps: tuple[Step, ...] = ("reserve", "settle", "sync", "send", "delivered")
     seen: set[Crash] = set()
@@ -102,7 +126,10 @@ def test_the_power_fails_at_any_moment(database: Database, tmp_path: Path) -> No
 
 
 SCRIPTS = st.lists(
-    st.tuples(st.integers(1, 3), st.sampled_from([ANSWERED[:-1], ANSWERED, ("reserve", "fail"), ("reserve",)])),
+    st.tuples(
+        st.integers(1, 3),
+        st.sampled_from([ANSWERED[:-1], ANSWERED, TOGETHER[:-1], TOGETHER, ("reserve", "fail"), ("reserve",)]),
+    ),
     min_size=1,
     max_size=8,
 )
@@ -120,7 +147,7 @@ def test_segments_that_are_read_while_they_grow_come_to_the_same(
     queues: dict[int, list[Step]] = {}
     for connection, steps in requests:
         queues.setdefault(connection, []).extend(steps)
-    run = Run(tmp_path / "usage", max_bytes=600)
+    run = Run(tmp_path / "usage", max_bytes=600, is_late=random.random() < 0.5)
     forget(database)
     while queues:
         connection = random.choice(sorted(queues))
@@ -137,7 +164,8 @@ def test_segments_that_are_read_while_they_grow_come_to_the_same(
     shutil.copytree(tmp_path / "usage", tmp_path / "dead")
     assert Usage(database, tmp_path / "dead", clock=lambda: NOW_S).close_dead_writers() == [WRITER]
     report = audit(database, tmp_path / "dead", clock=lambda: NOW_S)
-    assert (report.clean, report.num_records) == (True, run.meter.num_accepted)
+    never_due = run.is_late and run.meter.num_accepted - report.num_records
+    assert (report.clean, report.num_records + never_due) == (True, run.meter.num_accepted)
     answered = [record for record in UsageRepository(database).records(Chosen()) if record.status == "answered"]
     assert {record.request_id: record.cost_nano for record in answered} == run.settled
 

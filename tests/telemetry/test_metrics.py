@@ -198,6 +198,7 @@ def test_numbers_are_collected_while_requests_go_on(metrics):
 def test_every_metric_has_the_projects_prefix_its_unit_and_a_sentence():
     units = (
         *("seconds", "bytes", "rows", "entries", "requests", "connections", "replicas", "jobs", "files", "processes", "info"),
+        "texts",
     )
     for name, metric in METRICS.items():
         assert name.startswith("modeltap_")

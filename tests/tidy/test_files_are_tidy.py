@@ -67,15 +67,19 @@ def test_a_broad_except_stands_only_where_a_failure_has_nowhere_else_to_go():
         "api/control_batches.py",
         "api/control_data.py",
         "api/door.py",
+        "api/event_sending.py",
         "api/grpc.py",
         "api/hot.py",
+        "data/subwords.py",
+        "data/tokenizer.py",
         "engines/child.py",
         "engines/onnx.py",
+        "engines/token_streams.py",
+        "engines/tokens_child.py",
         "runner/__main__.py",
         "serving/replica.py",
         "serving/router.py",
     }
-    allowed |= {"serving/replica.py", "serving/router.py"}
     broad = set()
     for path in SOURCE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from typing import Any
 
+import msgspec
 import pytest
 
 from modeltap.errors import InvalidRecipe
@@ -21,6 +22,8 @@ def read(architecture: str, **options: Any) -> Any:
 @pytest.mark.parametrize("name", architecture_names())
 def test_options_survive_being_written_out(name: str) -> None:
     given = {"layers": [CONV, "flatten", {"activation": "swish"}, {"dense": {"units": 3}}]} if name == "sequential" else {}
+    if any(field.name == "base" for field in msgspec.structs.fields(find_architecture(name).options)):
+        given = {"base": "writer@1"}
     options = read(name, **given)
     assert parse_options(find_architecture(name), render_options(options)) == options
 

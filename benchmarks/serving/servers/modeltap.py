@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks.serving.environments import installed_versions
+from benchmarks.serving.compiled import compiled_packages
+from benchmarks.serving.environments import CannotInstall, installed_versions
 from benchmarks.serving.process import (
     LONGEST_REASON,
     POLL_S,
@@ -46,6 +47,8 @@ class Variation:
     key_flags: tuple[str, ...] = LIMITS
     """Of `modeltap keys create`."""
     cores: str = SERVER_CORE
+    is_compiled: bool = True
+    """As its wheel has it; else as a checkout runs it."""
 
 
 AS_IT_IS = Variation("as it is")
@@ -57,6 +60,7 @@ WORKERS = (
 FEATURES = (
     Variation("a key without limits", key_flags=()),
     Variation("records that survive a power cut", flags=("--durability", "power")),
+    Variation("not compiled", is_compiled=False),
 )
 """What is switched, one at a time. Another switch is another line here."""
 
@@ -66,7 +70,7 @@ class Modeltap:
     """`modeltap up`, as a person would run it."""
 
     variation: Variation = AS_IT_IS
-    about: str = "keys, limits, meter and metrics on"
+    about: str = "keys, limits, meter and metrics on; its hot path compiled, as in its wheel"
 
     @property
     def name(self) -> str:
@@ -79,7 +83,13 @@ class Modeltap:
     def start(self, run: Run) -> Iterator[Endpoint]:
         home, log, vary = run.scratch / "home", run.scratch / "log.txt", self.variation
         command = [sys.executable, "-m", "modeltap", "up", "--home", str(home), "--port", "0", "--grpc-port", "0", *vary.flags]
-        with launched(command, log=log, cores=vary.cores, environment=vary.environment) as process:
+        environment = dict(vary.environment)
+        if vary.is_compiled:
+            try:
+                environment["PYTHONPATH"] = str(compiled_packages())
+            except CannotInstall as reason:
+                raise DidNotStart(f"it could not be compiled: {reason}") from None
+        with launched(command, log=log, cores=vary.cores, environment=environment) as process:
             port = _wait_for_port(process, home, log)
             _command(home, "models", "import", str(run.graph), "--name", MODEL)
             _command(home, "deploy", f"{MODEL}@1", "--name", MODEL)

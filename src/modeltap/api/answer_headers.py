@@ -4,36 +4,40 @@ from __future__ import annotations
 
 from modeltap.api.asgi import Header
 from modeltap.domain.money import show_budget
+from modeltap.domain.quota_counters import Standing
 from modeltap.serving.call import Call
 from modeltap.serving.plane import Plane
-
-_LIMITS = tuple(
-    tuple(b"x-ratelimit-%b-%b" % (part, what) for part in (b"limit", b"remaining", b"reset"))
-    for what in (b"requests", b"tokens")
-)
-"""Of requests, and of units, which OpenAI's clients know as tokens."""
 
 
 def call_headers(plane: Plane, call: Call | None, request_id: str, traceparent: str, took_s: float) -> list[Header]:
     """In the order of the protocols' page; limits only where the caller has some."""
-    headers: list[Header] = [
-        (b"x-request-id", request_id.encode()),
-        (b"openai-processing-ms", b"%d" % round(took_s * 1000)),
-        (b"traceparent", traceparent.encode()),
-    ]
+    lines = call_lines(plane, call, request_id, traceparent, took_s)
+    return [(name, value) for name, _, value in (line.partition(b": ") for line in lines.split(b"\r\n")[:-1])]
+
+
+def call_lines(plane: Plane, call: Call | None, request_id: str, traceparent: str, took_s: float) -> bytes:
+    """The same as they are sent, each with its end. Units are what OpenAI's clients know as tokens."""
+    text = f"x-request-id: {request_id}\r\nopenai-processing-ms: {round(took_s * 1000)}\r\ntraceparent: {traceparent}\r\n"
     if call is None:
-        return headers
-    for (limit, remaining, reset), standing in zip(_LIMITS, plane.standing(call), strict=True):
-        if standing is not None:
-            headers += (
-                (limit, b"%d" % standing.limit),
-                (remaining, b"%d" % standing.remaining),
-                (reset, span(standing.reset_s).encode()),
-            )
+        return text.encode()
+    by_requests, by_units = plane.standing(call)
+    if by_requests is not None:
+        text += _standing_lines("requests", by_requests)
+    if by_units is not None:
+        text += _standing_lines("tokens", by_units)
     if call.ticket is not None and call.version is not None:
-        headers.append((b"modeltap-model", call.version.model_id.encode()))
-        headers.append((b"modeltap-cost", show_cost(call.cost_nano).encode()))
-    return headers
+        text += f"modeltap-model: {call.version.model_id}\r\n"
+        if call.ticket.state != "reserved":  # as that of a stream, whose cost is known at its end
+            text += f"modeltap-cost: {show_cost(call.cost_nano)}\r\n"
+    return text.encode()
+
+
+def _standing_lines(what: str, standing: Standing) -> str:
+    limit, remaining, reset_s = standing
+    return (
+        f"x-ratelimit-limit-{what}: {limit}\r\nx-ratelimit-remaining-{what}: {remaining}\r\n"
+        f"x-ratelimit-reset-{what}: {span(reset_s)}\r\n"
+    )
 
 
 def span(seconds: float) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 
@@ -16,6 +17,7 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
 JSON = b"application/json"
+PIECE_BYTES = 1 << 18
 
 
 @dataclass
@@ -28,18 +30,34 @@ class Answer:
     headers: list[Header] = field(default_factory=list)
 
 
+@dataclass
+class FileAnswer(Answer):
+    """An answer whose body is an open file, which is closed when it was sent, or could not be."""
+
+    file: IO[bytes] | None = None
+    size_bytes: int = 0
+
+
 def json_answer(value: Any, *, status: int = 200, headers: Iterable[Header] = ()) -> Answer:
     """The value as JSON."""
     return Answer(status, msgspec.json.encode(value), headers=list(headers))
 
 
 async def send_answer(send: Send, answer: Answer) -> None:
-    """Send it in two messages."""
+    """Send it in two messages, or a file piece by piece."""
+    size_bytes = answer.size_bytes if isinstance(answer, FileAnswer) else len(answer.body)
     headers = [
         (b"content-type", answer.content_type),
-        (b"content-length", str(len(answer.body)).encode()),
+        (b"content-length", b"%d" % size_bytes),
         *answer.headers,
     ]
+    if isinstance(answer, FileAnswer) and answer.file is not None:
+        with answer.file as file:
+            await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+            while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        return
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
 

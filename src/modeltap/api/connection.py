@@ -12,12 +12,12 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import httptools
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from modeltap.api.asgi import Header
 from modeltap.api.framing import (
     MAX_HEAD_BYTES,
     bare_answer,
@@ -27,7 +27,8 @@ from modeltap.api.framing import (
     is_long,
     refused_head,
 )
-from modeltap.api.hot import HotPath
+from modeltap.api.hot import HotHead, HotPath
+from modeltap.api.hot_cycle import HotCycle
 
 HEAD_S = 15.0
 """From the first byte of a request, or the start of the connection, to the end of its headers."""
@@ -45,67 +46,6 @@ FLUSH_LOOK_S = 0.02
 """Between two looks whether a slow reader has taken its whole answer."""
 
 _log = logging.getLogger(__name__)
-
-
-class HotCycle:
-    """One request that the hot path answers; to uvicorn it is what its own cycle is."""
-
-    __slots__ = ("connection", "disconnected", "keep_alive", "message_event", "more_body", "parts", "path", "response_complete")
-
-    def __init__(self, connection: HttpConnection, path: str) -> None:
-        self.connection = connection
-        self.path = path
-        self.parts: list[bytes] = []
-        self.more_body = True
-        self.response_complete = False
-        self.disconnected = False
-        self.keep_alive = True
-        self.message_event = _NEVER_WAITED
-
-    @property
-    def response_started(self) -> bool:
-        """An answer is written at once."""
-        return self.response_complete
-
-    @property
-    def on_lost(self) -> Callable[[], None] | None:
-        return self.connection.on_lost
-
-    @on_lost.setter
-    def on_lost(self, then: Callable[[], None] | None) -> None:
-        self.connection.on_lost = then
-
-    def respond(self, status: int, headers: list[Header], body: bytes) -> None:
-        """Writes the whole answer at once; nothing, if the client has left."""
-        connection = self.connection
-        self.response_complete = True
-        if self.disconnected or connection.transport.is_closing():
-            self.disconnected = True
-            return
-        lines = b"\r\n".join(map(_COLON, (*connection.server_state.default_headers, *headers)))
-        end = b"" if self.keep_alive else b"connection: close\r\n"
-        connection.transport.write(
-            b"%b%b\r\n%bcontent-length: %d\r\n\r\n%b" % (STATUS_LINE[status], lines, end, len(body), body)
-        )
-        if not self.keep_alive:
-            connection.transport.close()
-        connection.answered()
-
-    def when_flushed(self, then: Callable[[], None]) -> None:
-        self.connection.when_flushed(then)
-
-
-_COLON = b": ".join
-
-
-class _NeverWaited:
-    """uvicorn sets the event of a cycle whose client has left; nobody waits for that of a hot one."""
-
-    def set(self) -> None:
-        return
-
-
-_NEVER_WAITED = _NeverWaited()
 
 
 class HttpServer(uvicorn.Server):
@@ -129,14 +69,18 @@ class HttpConnection(HttpToolsProtocol):
     """One connection, with limits on what a client may leave undone. Requests that the hot path takes are answered by it;
     `hot` is None where there is none, and every request then goes to the application."""
 
-    hot: HotPath | None = None
-    closed: Callable[[], None] | None = None
-    """Called, as a function of no arguments, whenever a connection is over."""
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.headers = []
+        self.hot: HotPath | None = None
+        self.closed: Callable[[], None] | None = None
+        """Called whenever a connection is over."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._heard_s = self.loop.time()
         self._head_since_s: float | None = self._heard_s
+        self._is_lost = False
         self._head_bytes = 0
         self._segment_bytes = 0
         self._body_bytes = 0
@@ -154,6 +98,15 @@ class HttpConnection(HttpToolsProtocol):
         """What still comes is not read: the connection ends once what was asked before is answered."""
         self._is_offer = False
         """The head that is read also offers another protocol; it will be read again without the offer."""
+        self._segment = b""
+        """What is being read."""
+        self._num_begun = 0
+        """Messages that began in it."""
+        self._known_text = b""
+        """The head of the last request that the hot path took, if the request came in one segment and nothing else did."""
+        self._known_head: HotHead | None = None
+        self._known_bytes = 0
+        """Of that whole request."""
         self._overtaken: list[RequestResponseCycle] = []
         self._unflushed: list[Callable[[], None]] = []
         self.on_lost: Callable[[], None] | None = None
@@ -161,6 +114,7 @@ class HttpConnection(HttpToolsProtocol):
         self._look_again()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._is_lost = True
         self._look.cancel()
         # uvicorn itself tells only the newest request that nobody listens any more.
         for cycle in self._overtaken:
@@ -175,6 +129,8 @@ class HttpConnection(HttpToolsProtocol):
 
     def when_flushed(self, then: Callable[[], None]) -> None:
         """Calls `then` once every byte written so far was handed to the system; never, if the connection is lost before."""
+        if self._is_lost:
+            return
         if self.transport.is_closing() and self.cycle is not None and self.cycle.disconnected:
             return
         if self.transport.get_write_buffer_size() == 0:
@@ -198,8 +154,12 @@ class HttpConnection(HttpToolsProtocol):
         if self._is_deaf:
             return
         self._heard_s = self.loop.time()
-        self._segment_bytes = len(data)
         self._unset_keepalive_if_required()
+        if len(data) == self._known_bytes and self._is_answered_again(data):
+            return
+        self._segment_bytes = len(data)
+        self._segment = data
+        self._num_begun = 0
         headers, body_bytes = self.headers, self._body_bytes
         self._parse(data)
         if self._head_since_s is not None:
@@ -212,6 +172,37 @@ class HttpConnection(HttpToolsProtocol):
                 self._weigh(len(data), self._body_bytes - body_bytes)
             if self.cycle is not None and self.cycle.response_complete and not self.cycle.more_body:
                 self._head_since_s = self._heard_s  # blank lines, say: the next head is due as if it had begun
+
+    def _is_answered_again(self, data: bytes) -> bool:
+        """Whether this is a whole request under the same head as the last one, and the hot path takes it. The parser has read
+        that head before, from where it stands now, and would say of it what it said then."""
+        cycle = self.cycle
+        if (
+            self._head_since_s is not None
+            or (cycle is not None and (not cycle.response_complete or cycle.more_body))
+            or not data.startswith(self._known_text)
+            or self.flow.write_paused
+            or self.transport.is_closing()
+        ):
+            return False
+        assert self.hot is not None and self._known_head is not None, "a head is known"
+        again = HotCycle(self, self._known_head)
+        again.more_body = False
+        self.cycle = again  # type: ignore[assignment]
+        self._unread_bytes = 0
+        if self.hot.begin(again, self._known_head, data[len(self._known_text) :]):
+            return True
+        self.cycle = cycle
+        return False
+
+    def _keep_head(self, cycle: HotCycle, body: bytes) -> None:
+        """The next request may come under the same head."""
+        text = self._segment
+        head_bytes = text.find(b"\r\n\r\n") + 4
+        if self._num_begun == 1 and len(text) == head_bytes + len(body) and cycle.keep_alive:
+            self._known_text = text[:head_bytes]
+            self._known_head = cycle.head
+            self._known_bytes = len(text)
 
     def _parse(self, data: bytes) -> None:
         """Hands the data to the parser, which calls back. An offer of another protocol is as if it had not been made: the
@@ -263,6 +254,7 @@ class HttpConnection(HttpToolsProtocol):
         super().resume_writing()
 
     def on_message_begin(self) -> None:
+        self._num_begun += 1
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
@@ -290,7 +282,7 @@ class HttpConnection(HttpToolsProtocol):
         if self.hot is not None and is_first and not self.flow.write_paused:
             path = hot_path_of(self.parser.get_method(), self.url, self.headers)
             if path is not None and self.parser.get_http_version() == "1.1" and not self.expect_100_continue:
-                self.cycle = HotCycle(self, path)  # type: ignore[assignment]
+                self.cycle = HotCycle(self, self.hot.head(path, self.headers))  # type: ignore[assignment]
                 return
         refusal = refused_head(self.parser.get_http_version(), self.headers)
         if refusal is not None:
@@ -344,7 +336,8 @@ class HttpConnection(HttpToolsProtocol):
             cycle.keep_alive = cycle.keep_alive and self.parser.should_keep_alive()
             body = cycle.parts[0] if len(cycle.parts) == 1 else b"".join(cycle.parts)
             assert self.hot is not None
-            if self.hot.begin(cycle, cycle.path, self.headers, body):
+            if self.hot.begin(cycle, cycle.head, body):
+                self._keep_head(cycle, body)
                 return
             self.cycle = None  # it goes the ordinary way after all
             self._begin_ordinary()
@@ -393,6 +386,13 @@ class HttpConnection(HttpToolsProtocol):
         return self.cycle is not None and self.cycle.more_body and not self.flow.read_paused
 
 
-def connection_with(hot: HotPath | None, closed: Callable[[], None]) -> type[HttpConnection]:
-    """The kind of connection whose requests this hot path may take, and that calls `closed` when it is over."""
-    return type("ServedConnection", (HttpConnection,), {"hot": hot, "closed": staticmethod(closed)})
+def connections(hot: HotPath | None, closed: Callable[[], None]) -> Callable[..., HttpConnection]:
+    """Makes connections whose requests this hot path may take, and that call `closed` when they are over."""
+
+    def make(**given: Any) -> HttpConnection:
+        connection = HttpConnection(**given)
+        connection.hot = hot
+        connection.closed = closed
+        return connection
+
+    return make

@@ -35,8 +35,8 @@ async def add_dataset(
     header: bool | None = None,
     columns: str | None = None,
     delimiter: str | None = None,
-    missing: Annotated[list[str] | None, Query()] = None,
-    kind: Annotated[list[str] | None, Query()] = None,
+    missing: Annotated[tuple[str, ...], Query()] = (),
+    kind: Annotated[tuple[str, ...], Query()] = (),
     image_size: str | None = None,
     wait: Annotated[float, Query(ge=0, le=MAX_WAIT_S)] = 60.0,
 ) -> Response:
@@ -47,8 +47,8 @@ async def add_dataset(
         "header": header,
         "columns": [c.strip() for c in columns.split(",")] if columns else [],
         "delimiter": delimiter,
-        "missing": [m for entry in missing or [] for m in entry.split(",")],
-        "kinds": dict(_pair(entry) for entry in kind or []),
+        "missing": [m for entry in missing for m in entry.split(",")],
+        "kinds": dict(_pair(entry) for entry in kind),
         "image_size": _size(image_size),
     }
     options = parse_import_options(given)

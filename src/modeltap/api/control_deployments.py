@@ -3,33 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict
 
+from modeltap.api.access import caller
 from modeltap.api.control_terms import TermsBody, terms_facts
 from modeltap.api.services import Services, Use
 from modeltap.domain.deployment import Deployment
+from modeltap.domain.tenant import Principal
+from modeltap.errors import Forbidden, InvalidInput
 
 router = APIRouter(tags=["deployments"])
 
 
+class UpstreamBody(BaseModel):
+    """A server elsewhere: at `url`, or started by `command`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    url: str = ""
+    command: list[str] = []
+    model: str = ""
+    key_variable: str = ""
+    variables: list[str] = []
+    context_tokens: int = 0
+    max_streams: int = 0
+
+
 class DeployRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     name: str
-    model: str
+    model: str = ""
+    upstream: UpstreamBody | None = None
     default: bool | None = None
     terms: TermsBody = TermsBody()
     force: bool = False
 
 
 @router.post("/deployments", status_code=201)
-def deploy(request: DeployRequest, services: Use) -> dict[str, Any]:
-    """Let the name lead to this version, once its golden rows were repeated; terms that are not named stay as they were."""
+def deploy(request: DeployRequest, services: Use, principal: Annotated[Principal, Depends(caller)]) -> dict[str, Any]:
+    """Let the name lead to this version, once its golden rows were repeated; terms that are not named stay as they were. With
+    `upstream`, which takes the home's admin key, to a server elsewhere, as a version of `model` or of the name itself."""
+    model = request.model
+    if request.upstream is not None:
+        if not principal.is_root:
+            raise Forbidden("an upstream is reached with this server's own means; it takes the home's admin key")
+        fields = request.upstream.model_dump(exclude_unset=True)
+        model = services.upstreams.register(model or request.name, fields).id
+    elif not model:
+        raise InvalidInput("name the version to deploy, or an upstream", fields=[("model", "is missing")])
     deployment = services.deployments.deploy(
-        request.name, request.model, is_default=request.default, terms=request.terms.changes(), force=request.force
+        request.name, model, is_default=request.default, terms=request.terms.changes(), force=request.force
     )
     return _facts([deployment], services)[0]
 
@@ -73,5 +99,7 @@ def _facts(deployments: Sequence[Deployment], services: Services) -> list[dict[s
             facts["signature"] = msgspec.to_builtins(manifest.signature)
             facts["task"] = manifest.task
             facts["labels"] = list(manifest.labels)
+            if manifest.language is not None:
+                facts["language"] = msgspec.to_builtins(manifest.language)
         told.append(facts)
     return told

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from modeltap.api.access import caller
 from modeltap.api.services import Services, Use
 from modeltap.control.batches import may_see
+from modeltap.control.compressions import MAX_TEXTS
 from modeltap.domain.job import ENDED, REPORT_FILE, Job, JobState
 from modeltap.errors import NotFound
 
@@ -36,7 +37,7 @@ VISIBLE = [Depends(check_visible)]
 
 
 class TrainRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     kind: Literal["train"]
     dataset: str
     task: str | None = None
@@ -47,7 +48,7 @@ class TrainRequest(BaseModel):
 
 
 class EvaluateRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     kind: Literal["evaluate"]
     model: str
     dataset: str
@@ -55,8 +56,20 @@ class EvaluateRequest(BaseModel):
     slices: list[str] = []
 
 
+class CompressRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    kind: Literal["compress"]
+    model: str
+    weights: Literal["int8", "int4"]
+    name: str | None = None
+    max_drop: float | None = None
+    min_gain: float | None = None
+    data: str | None = None
+    texts: list[str] = Field(default=[], max_length=MAX_TEXTS)
+
+
 class RenderRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     task: str | None = None
     target: str | None = None
     recipe: dict[str, Any] | str | None = None
@@ -64,8 +77,10 @@ class RenderRequest(BaseModel):
 
 
 @router.post("/jobs", status_code=201)
-def start_job(request: Annotated[TrainRequest | EvaluateRequest, Field(discriminator="kind")], services: Use) -> dict[str, Any]:
-    """Queue a training or an evaluation."""
+def start_job(
+    request: Annotated[TrainRequest | EvaluateRequest | CompressRequest, Field(discriminator="kind")], services: Use
+) -> dict[str, Any]:
+    """Queue a training, an evaluation or a compression."""
     if isinstance(request, TrainRequest):
         job = services.trainings.start_training(
             request.dataset,
@@ -74,6 +89,16 @@ def start_job(request: Annotated[TrainRequest | EvaluateRequest, Field(discrimin
             recipe=request.recipe,
             settings=request.set,
             name=request.name,
+        )
+    elif isinstance(request, CompressRequest):
+        job = services.compressions.start(
+            request.model,
+            weights=request.weights,
+            name=request.name,
+            max_drop=request.max_drop,
+            min_gain=request.min_gain,
+            data=request.data,
+            texts=request.texts,
         )
     else:
         job = services.trainings.start_evaluation(request.model, request.dataset, part=request.part, slices=request.slices)

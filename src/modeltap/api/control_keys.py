@@ -21,7 +21,7 @@ MAX_MODELS = 1000
 
 
 class KeyRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     label: str = ""
     scopes: Annotated[list[str], Field(max_length=len(SCOPES))] = ["predict"]
     models: Annotated[list[str], Field(max_length=MAX_MODELS)] | None = None
@@ -30,12 +30,12 @@ class KeyRequest(BaseModel):
 
 
 class KeyLimitsRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     limits: LimitsBody
 
 
 class RotateRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     grace_s: Annotated[int, Field(ge=0, le=MAX_GRACE_S)] = int(ROTATION_GRACE.total_seconds())
 
 

@@ -17,7 +17,7 @@ CHUNK_BYTES = 1 << 20
 
 
 class AliasRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     version: int = Field(ge=1, le=999_999_999)
 
 

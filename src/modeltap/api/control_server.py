@@ -17,7 +17,7 @@ router = APIRouter(tags=["server"])
 
 
 class CollectRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     grace_s: float = Field(default=GRACE_S, ge=0)
 
 

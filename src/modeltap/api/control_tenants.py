@@ -16,13 +16,13 @@ router = APIRouter(tags=["tenants"])
 
 
 class TenantRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     name: str
     limits: LimitsBody = LimitsBody()
 
 
 class TenantLimitsRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     limits: LimitsBody
 
 

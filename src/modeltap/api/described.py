@@ -1,4 +1,5 @@
-"""/openapi.json beyond what the routes say of themselves: the key, every way to be refused, and bodies that are files."""
+"""/openapi.json beyond what the routes say of themselves: the key, every way to be refused, bodies that are files, and the
+paths of the data plane."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from modeltap.api.described_plane import SCHEMAS, plane_paths
 from modeltap.api.problems import PROBLEM, STATUS
 from modeltap.errors import LimitReached, MethodNotAllowed, ModeltapError
 
@@ -19,23 +21,33 @@ REFUSALS = sorted(
     - {STATUS[MethodNotAllowed], STATUS[LimitReached], STATUS[ModeltapError]}  # of no route: of other paths, and of predictions
 )
 """Any route may answer with any of these; what each means is said in docs/api.md, once."""
+_BYTES = {"schema": {"type": "string", "format": "binary"}}
+_TEXT = {"type": "string"}
+_EVENTS = {
+    "schema": {
+        "type": "object",
+        "title": "Event",
+        "properties": {"event": {"enum": ["progress", "log", "state"]}, "id": _TEXT, "data": {**_TEXT, "description": "JSON"}},
+        "required": ["event", "id", "data"],
+    }
+}
 FILES = {
-    "/api/jobs/{job_id}/events": ("text/event-stream",),
-    "/api/jobs/{job_id}/report": ("text/html; charset=utf-8",),
-    "/api/batches/{batch_id}/output": ("text/csv; charset=utf-8", "application/x-ndjson", "application/vnd.apache.parquet"),
-    "/api/models/{ref}/report": ("text/html; charset=utf-8",),
-    "/api/models/{ref}/recipe": ("application/yaml",),
-    "/api/models/{ref}/export": ("application/zip",),
-    "/api/usage.csv": ("text/csv; charset=utf-8",),
-    "/api/backup": ("application/x-tar",),
+    "/api/jobs/{job_id}/events": {"text/event-stream": _EVENTS},
+    "/api/jobs/{job_id}/report": {"text/html; charset=utf-8": _BYTES},
+    "/api/batches/{batch_id}/output": dict.fromkeys(
+        ("text/csv; charset=utf-8", "application/x-ndjson", "application/vnd.apache.parquet"), _BYTES
+    ),
+    "/api/models/{ref}/report": {"text/html; charset=utf-8": _BYTES},
+    "/api/models/{ref}/recipe": {"application/yaml": {"schema": {"type": "object"}}},
+    "/api/models/{ref}/export": {"application/zip": _BYTES},
+    "/api/usage.csv": {"text/csv; charset=utf-8": _BYTES},
+    "/api/backup": {"application/x-tar": _BYTES},
 }
 """What GET of these paths gives instead of JSON."""
 UPLOADS = ("/api/datasets", "/api/models/import", "/api/batches")
 """POST to these takes a file as it is."""
 LATER = ("/api/datasets",)
 """POST to these may answer with a job that is not done yet."""
-_BYTES = {"schema": {"type": "string", "format": "binary"}}
-_TEXT = {"type": "string"}
 _PROBLEM = {
     "type": "object",
     "title": "Problem",
@@ -68,21 +80,33 @@ def _completed(description: dict[str, Any]) -> dict[str, Any]:
     components = description["components"]
     for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own, which is not what is answered here
         components["schemas"].pop(name, None)
-    components["schemas"]["Problem"] = _PROBLEM
+    components["schemas"].update(SCHEMAS, Problem=_PROBLEM)
     components["securitySchemes"] = KEYS
     components["responses"] = {str(status): _refusal(status) for status in REFUSALS}
     description["security"] = [{name: []} for name in KEYS]
     for path, operations in description["paths"].items():
         for method, operation in operations.items():
+            for parameter in operation.get("parameters", ()):
+                parameter["schema"] = _without_null(parameter["schema"])
             answers = operation["responses"]
             answers.update({str(status): {"$ref": f"#/components/responses/{status}"} for status in REFUSALS})
             if method == "get" and path in FILES:
-                answers["200"]["content"] = dict.fromkeys(FILES[path], _BYTES)
+                answers["200"]["content"] = FILES[path]
             if method == "post" and path in UPLOADS:
                 operation["requestBody"] = {"required": True, "content": {"application/octet-stream": _BYTES}}
             if method == "post" and path in LATER:
                 answers["202"] = {"description": "The job that goes on", "content": answers["201"]["content"]}
+    description["paths"].update(plane_paths(REFUSALS))
     return description
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """What a parameter takes: it can be left out, but no text in a query is null."""
+    choices = [choice for choice in schema.get("anyOf", ()) if choice != {"type": "null"}]
+    if len(choices) != 1:
+        return schema
+    only: dict[str, Any] = choices[0]
+    return {**{name: rule for name, rule in schema.items() if name != "anyOf"}, **only}
 
 
 def _refusal(status: int) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The data plane's HTTP door: caller → protocol → settled → headers → sent → marked as delivered.
 
-What a protocol's plane returns is settled here and only then sent; what it raises becomes that protocol's error body.
+What a protocol's plane returns is settled here and only then sent; what it raises becomes that protocol's error body. A
+stream of OpenAI's protocol settles itself before its last event; one that is broken off is charged what was handed on.
 """
 
 from __future__ import annotations
@@ -8,12 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from modeltap.api.answer_headers import call_headers
 from modeltap.api.asgi import Answer, Receive, Scope, Send, header, send_answer
+from modeltap.api.event_sending import send_events
 from modeltap.api.guard import ACTING_HEADER, NO_KEY, OPEN_PATHS, Guard, presented_key
+from modeltap.api.openai.dispatch import Dispatch, Handler, family_of, is_openai
+from modeltap.api.openai.events import EventStream
+from modeltap.api.openai.problems import openai_problem
 from modeltap.api.priority import PRIORITY_HEADER, priority_of
 from modeltap.api.problems import UNKNOWN, inference_problem, problem_answer
 from modeltap.api.replays import Replays
@@ -22,11 +27,12 @@ from modeltap.api.watch import Watch, traceparent_for
 from modeltap.domain.tenant import ANONYMOUS, ANONYMOUS_KEY_ID
 from modeltap.errors import Broken, ModeltapError, Unauthenticated
 from modeltap.serving.call import Call
-from modeltap.serving.plane import ClientGone, Plane
+from modeltap.serving.plane import Plane
+from modeltap.serving.submission import ClientGone
 
 _log = logging.getLogger(__name__)
 ALL_STATISTICS = "/v2/models/stats"
-METHODS = frozenset({"GET", "HEAD", "POST"})
+METHODS = frozenset({"DELETE", "GET", "HEAD", "POST"})
 
 
 class Dialect(Protocol):
@@ -47,6 +53,7 @@ class Door:
         *,
         predict: Dialect,
         inference: Dialect,
+        openai: Dispatch,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._guard = guard
@@ -55,11 +62,12 @@ class Door:
         self._watch = watch
         self._predict = predict
         self._inference = inference
+        self._openai = openai
         self._clock = clock
 
     def takes(self, path: str) -> bool:
         """Whether the path is the data plane's."""
-        return is_inference(path) or is_predict(path)
+        return is_inference(path) or is_predict(path) or is_openai(path)
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers, whatever happens; raises only what ends the request's task."""
@@ -82,9 +90,17 @@ class Door:
             code = problem.code
             answer = self._failed(path, call, problem)
         total_s = self._clock() - started_s
-        answer.headers += call_headers(self._plane, call, request_id, traceparent_for(trace, given), total_s)
-        await send_answer(send, answer)
-        if call is not None and call.ticket is not None:
+        headers = call_headers(self._plane, call, request_id, traceparent_for(trace, given), total_s)
+        is_whole = True
+        if isinstance(answer, EventStream):
+            assert call is not None
+            broken = await send_events(send, answer, headers, self._plane, call)
+            is_whole, code = broken is None, "" if broken is None else broken.code
+            total_s = self._clock() - started_s
+        else:
+            answer.headers += headers
+            await send_answer(send, answer)
+        if call is not None and call.ticket is not None and is_whole:
             self._mark(scope, call)
         self._watch.end(
             operation=operation,
@@ -97,12 +113,19 @@ class Door:
             total_s=total_s,
         )
 
-    async def _answer(self, scope: Scope, receive: Receive, call: Call) -> Answer:
-        dialect = self._inference if is_inference(scope["path"]) else self._predict
+    async def _answer(self, scope: Scope, receive: Receive, call: Call) -> Answer | EventStream:
+        method, path = scope["method"], scope["path"]
+        if is_openai(path):
+            answer_with, may_repeat = self._openai.answer, self._openai.is_metered(method, path)
+        else:
+            dialect = self._inference if is_inference(path) else self._predict
+            answer_with, may_repeat = dialect.answer, True
         idempotency_key = header(scope, b"idempotency-key")
-        if idempotency_key is not None and scope["method"] == "POST" and call.principal.key != ANONYMOUS_KEY_ID:
-            return await self._replays.answer(scope, receive, call, idempotency_key, dialect.answer)
-        answer = await dialect.answer(scope, receive, call)
+        if idempotency_key is not None and method == "POST" and may_repeat and call.principal.key != ANONYMOUS_KEY_ID:
+            return await self._replays.answer(scope, receive, call, idempotency_key, whole(answer_with))
+        answer = await answer_with(scope, receive, call)
+        if isinstance(answer, EventStream):
+            return answer
         self._plane.settle(call)
         if self._plane.waits_for_disk:
             await self._plane.on_disk()
@@ -115,7 +138,8 @@ class Door:
             principal = self._guard.principal(
                 presented_key(scope), tenant=header(scope, b"modeltap-tenant"), acting_key=header(scope, ACTING_HEADER)
             )
-            if principal.key == ANONYMOUS_KEY_ID and not may_be_public(path):
+            is_public = self._openai.is_metered(scope["method"], path) if is_openai(path) else may_be_public(path)
+            if principal.key == ANONYMOUS_KEY_ID and not is_public:
                 raise Unauthenticated(NO_KEY)
         return Call(
             principal,
@@ -160,7 +184,20 @@ def may_be_public(path: str) -> bool:
 
 def failed_answer(path: str, problem: ModeltapError) -> Answer:
     """The error as the path's dialect says it."""
+    if is_openai(path):
+        return openai_problem(problem)
     return inference_problem(problem) if is_inference(path) else problem_answer(problem, path)
+
+
+def whole(answer_with: Handler) -> Callable[[Scope, Receive, Call], Awaitable[Answer]]:
+    """The same for a request that may be repeated: handlers refuse to stream the answer to one, which is kept whole."""
+
+    async def answered(scope: Scope, receive: Receive, call: Call) -> Answer:
+        answer = await answer_with(scope, receive, call)
+        assert isinstance(answer, Answer), "a request with an Idempotency-Key is not streamed"
+        return answer
+
+    return answered
 
 
 def named(failure: Exception, request_id: str) -> ModeltapError:
@@ -172,9 +209,12 @@ def named(failure: Exception, request_id: str) -> ModeltapError:
 
 
 def protocol_of(path: str) -> str:
+    if is_openai(path):
+        return "openai"
     return "inference" if is_inference(path) else "predict"
 
 
 def operation_of(method: str, path: str) -> str:
     """One of few, without names in it."""
-    return f"{method if method in METHODS else 'OTHER'} {'/v2' if is_inference(path) else '/predict'}"
+    where = family_of(path) if is_openai(path) else "/v2" if is_inference(path) else "/predict"
+    return f"{method if method in METHODS else 'OTHER'} {where}"

@@ -23,7 +23,8 @@ from modeltap.domain.money import show_budget
 from modeltap.domain.tenant import ANONYMOUS_KEY_ID
 from modeltap.errors import Conflict, InvalidInput, ModeltapError, Unauthenticated
 from modeltap.serving.call import Call
-from modeltap.serving.plane import ClientGone, Plane
+from modeltap.serving.plane import Plane
+from modeltap.serving.submission import ClientGone
 from modeltap.telemetry.tracing import Trace
 
 PROTOCOL = "grpc"

@@ -19,7 +19,7 @@ from modeltap.errors import (
     Unauthenticated,
     Unavailable,
 )
-from modeltap.serving.plane import ClientGone
+from modeltap.serving.submission import ClientGone
 
 STATUS: dict[type[ModeltapError], str] = {
     InvalidInput: "INVALID_ARGUMENT",

@@ -6,13 +6,13 @@ Source: the protocol's REST specification with the extensions for binary tensors
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from modeltap.api.asgi import Answer, Receive, Scope, header, json_answer
 from modeltap.api.body import INLINE_BYTES, INLINE_PICTURE_BYTES, apart, parse_json, read_body
 from modeltap.api.codings import asked_coding, pack, unpack
-from modeltap.api.hot import Ready
+from modeltap.api.hot import HotHead, Ready
 from modeltap.api.inference_answer import PlannedOutputs, plan_outputs, write_answer
 from modeltap.api.inference_model import (
     index_entry,
@@ -48,25 +48,23 @@ class InferencePlane:
         self._versions = InferenceVersions(plane)
         self._max_body_bytes = max_body_bytes
 
-    def read(self, path: str, headers: Mapping[bytes, bytes], body: bytes, call: Call) -> Ready | None:
+    def read(self, head: HotHead, body: bytes, call: Call) -> Ready | None:
         """A small inference request, read at once; None for every other one."""
-        if not path.startswith(MODELS) or not path.endswith(INFER):
-            return None
-        name, _, wanted = path[len(MODELS) : -len(INFER)].partition("/versions/")
-        if not name or "/" in name or "/" in wanted:
+        kept: _Target | None = head.kept
+        name, wanted = _named_by(head.path) if kept is None else (kept.name, kept.wanted)
+        if not name:
             return None
         version = self._versions.find(call, name, wanted)
-        coding = headers.get(b"accept-encoding")
-        asked = None if coding is None else asked_coding(coding.decode("latin-1"))
-        length = headers.get(b"inference-header-content-length")
-        head_bytes = None if length is None else _head_bytes(length.decode("latin-1").strip())
-        return self._known(name, version, body, head_bytes, asked) or self._new(call, name, version, body, head_bytes, asked)
+        target = _Target(name, wanted, head) if kept is None else kept
+        head.kept = target
+        return self._known(target, version, body) or self._new(call, target, version, body)
 
-    def _known(self, name: str, version: Version, body: bytes, head_bytes: int | None, coding: str | None) -> Ready | None:
+    def _known(self, target: _Target, version: Version, body: bytes) -> Ready | None:
         """A request whose JSON came before with other numbers; None for every other one."""
         plans: Plans | None = version.plans
         if plans is None:
             return None
+        head_bytes = target.head_bytes
         if head_bytes is not None:
             plan = plans.get(body[:head_bytes])
             inputs = None if plan is None else plan.from_bytes(memoryview(body)[head_bytes:])
@@ -76,15 +74,14 @@ class InferencePlane:
             inputs = None if plan is None or cut is None else plan.from_blocks(cut[1])
         if plan is None or inputs is None:
             return None
-        return Ready(inputs, plan.rows, self._shown(name, version, None, plan.planned, coding))
+        return Ready(inputs, plan.rows, self._shown(target.name, version, None, plan.planned, target.coding))
 
-    def _new(
-        self, call: Call, name: str, version: Version, body: bytes, head_bytes: int | None, coding: str | None
-    ) -> Ready | None:
+    def _new(self, call: Call, target: _Target, version: Version, body: bytes) -> Ready | None:
+        head_bytes = target.head_bytes
         request = parse_request(body, head_bytes=head_bytes)
         if len(body) > INLINE_PICTURE_BYTES and version.takes_pictures:
             return None
-        ready = self._ready(call, name, version, request, coding)
+        ready = self._ready(call, target.name, version, request, target.coding)
         if version.manifest.task == TASK.name:
             cut = None if head_bytes is not None else cut_arrays(body)
             text = body[:head_bytes] if head_bytes is not None else b"" if cut is None else cut[0]
@@ -204,6 +201,29 @@ class InferencePlane:
                 _takes(scope, "POST")
                 raise InvalidInput(unmanaged(name, what))
         raise _no_path(scope["path"])
+
+
+class _Target:
+    """What the head of an inference request says: which model, how its body is laid out, how its answer is packed."""
+
+    __slots__ = ("coding", "head_bytes", "name", "wanted")
+
+    def __init__(self, name: str, wanted: str, head: HotHead) -> None:
+        """Raises InvalidInput."""
+        self.name = name
+        self.wanted = wanted
+        coding = head.seen.get(b"accept-encoding")
+        self.coding = None if coding is None else asked_coding(coding.decode("latin-1"))
+        length = head.seen.get(b"inference-header-content-length")
+        self.head_bytes = None if length is None else _head_bytes(length.decode("latin-1").strip())
+
+
+def _named_by(path: str) -> tuple[str, str]:
+    """The model and the version that are asked for, '' where none is; no model for every path but that of an inference."""
+    if not path.startswith(MODELS) or not path.endswith(INFER):
+        return "", ""
+    name, _, wanted = path[len(MODELS) : -len(INFER)].partition("/versions/")
+    return ("", "") if "/" in name or "/" in wanted else (name, wanted)
 
 
 def hurry(call: Call, request: InferRequest) -> None:

@@ -27,7 +27,7 @@ class InferenceVersions:
 
         Raises NotFound, InvalidInput, Unauthenticated, Forbidden, and Loading.
         """
-        call.deployment = None
+        call.forget_deployment()
         number = _parse_version(wanted) if wanted else None
         try:
             return self._plane.find(call, name, number)

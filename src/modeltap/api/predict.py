@@ -21,7 +21,7 @@ import numpy as np
 from modeltap.api.asgi import Answer, Receive, Scope, json_answer
 from modeltap.api.body import INLINE_BYTES, INLINE_PICTURE_BYTES, apart, decode_text, media_type, parse_json, read_body
 from modeltap.api.forms import form_rows
-from modeltap.api.hot import Ready
+from modeltap.api.hot import HotHead, Ready
 from modeltap.api.row_limit import check_rows, csv_rows, longest
 from modeltap.domain.dataset import Column
 from modeltap.domain.signature import Batch, num_rows
@@ -73,12 +73,12 @@ class PredictPlane:
             outputs = await self._plane.infer(call, question.batch, num_rows(question.batch))
             return await apart(len(body), lambda: json_answer(question.show(outputs)))
 
-    def read(self, path: str, headers: Mapping[bytes, bytes], body: bytes, call: Call) -> Ready | None:
+    def read(self, head: HotHead, body: bytes, call: Call) -> Ready | None:
         """A small JSON request, read at once, for the hot path; None for any other. Raises as `answer` does."""
-        kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
+        kind = head.seen.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
         if kind not in JSON_TYPES:
             return None
-        version = self._plane.find(call, deployment_of(path))
+        version = self._plane.find(call, deployment_of(head.path))
         if _takes_picture(version) and len(body) > INLINE_PICTURE_BYTES and body.count(b'"') > FEW_QUOTES:
             return None
         value = parse_json(body)

@@ -69,7 +69,7 @@ def _family(cls: type[ModeltapError]) -> list[type[ModeltapError]]:
 
 def problem_answer(problem: ModeltapError, path: str) -> Answer:
     """RFC 9457 problem+json, for the plain dialect and the control API."""
-    return facts_answer(problem.facts(), status_of(problem), path, _headers(problem))
+    return facts_answer(problem.facts(), status_of(problem), path, problem_headers(problem))
 
 
 def facts_answer(facts: dict[str, Any], status: int, path: str, headers: list[Header] | None = None) -> Answer:
@@ -83,7 +83,7 @@ def facts_answer(facts: dict[str, Any], status: int, path: str, headers: list[He
 def inference_problem(problem: ModeltapError) -> Answer:
     """The Open Inference Protocol's body: one plain text. What does not fit a signature is a 400 there."""
     status = status_of(problem)
-    return json_answer({"error": problem.message}, status=400 if status == 422 else status, headers=_headers(problem))
+    return json_answer({"error": problem.message}, status=400 if status == 422 else status, headers=problem_headers(problem))
 
 
 def unexpected_answer(path: str) -> Answer:
@@ -91,7 +91,7 @@ def unexpected_answer(path: str) -> Answer:
     return facts_answer(UNKNOWN, 500, path)
 
 
-def _headers(problem: ModeltapError) -> list[Header]:
+def problem_headers(problem: ModeltapError) -> list[Header]:
     if isinstance(problem, Unavailable | LimitReached):
         return _retry(problem)
     if isinstance(problem, Unauthenticated):

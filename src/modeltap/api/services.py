@@ -13,13 +13,18 @@ from fastapi import Depends, Request
 from modeltap.api.access import caller
 from modeltap.control.audit import AuditReport
 from modeltap.control.batches import Batches
+from modeltap.control.compressions import Compressions
 from modeltap.control.datasets import Datasets
 from modeltap.control.deployments import Deployments
+from modeltap.control.files import Files
+from modeltap.control.fine_tunings import FineTunings
 from modeltap.control.keys import Keys
 from modeltap.control.models import Models
+from modeltap.control.request_batches import RequestBatches
 from modeltap.control.tenants import Tenants
 from modeltap.control.trainings import Trainings
 from modeltap.control.upkeep import Upkeep
+from modeltap.control.upstreams import UpstreamVersions
 from modeltap.control.usage import Usage
 from modeltap.jobs.journal import Journal
 from modeltap.serving.router import Router
@@ -33,9 +38,14 @@ class Services:
 
     datasets: Datasets
     trainings: Trainings
+    compressions: Compressions
     models: Models
     deployments: Deployments
+    upstreams: UpstreamVersions
     batches: Batches
+    files: Files
+    fine_tunings: FineTunings
+    request_batches: RequestBatches
     keys: Keys
     jobs: JobRepository
     tenants: Tenants

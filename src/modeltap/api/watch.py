@@ -29,6 +29,12 @@ class Watch:
         """An engine ran so many rows together."""
         self._metrics.observe_batch(model, rows, run_s)
 
+    def text(
+        self, model: str, *, prompt_tokens: int, completion_tokens: int, first_token_s: float, token_gap_s: float | None
+    ) -> None:
+        """A language model has answered a call."""
+        self._metrics.observe_text(model, prompt_tokens, completion_tokens, first_token_s, token_gap_s)
+
     def end(
         self,
         *,

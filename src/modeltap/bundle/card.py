@@ -33,7 +33,7 @@ def write_card(
     if manifest.labels:
         more = f" and {len(manifest.labels) - 20} more" if len(manifest.labels) > 20 else ""
         lines += [f"Answers: {', '.join(f'`{_cell(label)}`' for label in manifest.labels[:20])}{more}.", ""]
-    lines += ["## How good", "", *_metrics_table(manifest.metrics), ""]
+    lines += ["## How good", "", *metrics_table(manifest.metrics), ""]
     if slices:
         lines += ["## By slice of the test part", "", *_slices_table(slices), ""]
     lines += [
@@ -51,7 +51,8 @@ def write_card(
     return "\n".join(lines)
 
 
-def _metrics_table(metrics: Mapping[str, Any]) -> list[str]:
+def metrics_table(metrics: Mapping[str, Any]) -> list[str]:
+    """Part, metric, value and interval, as a Markdown table."""
     lines = ["| part | metric | value | 95 % interval |", "|---|---|---|---|"]
     for part, values in metrics.items():
         for name in MAIN_METRICS:

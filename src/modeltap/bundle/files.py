@@ -47,9 +47,13 @@ def bundle_files(
     recipe_yaml: str,
     weights: Mapping[str, Array],
     architecture: Mapping[str, Any],
+    texts: Mapping[str, bytes] | None = None,
 ) -> dict[str, bytes]:
-    """File name → content, the same bytes for the same values. Weights and architecture only where there are weights."""
-    files = {**description_files(manifest=manifest, golden=golden, card=card), GRAPH: graph, RECIPE: recipe_yaml.encode()}
+    """File name → content, the same bytes for the same values. Weights and architecture only where there are weights, a recipe
+    where there is one; `texts` is how the bundle reads texts, by file."""
+    files = {**description_files(manifest=manifest, golden=golden, card=card), GRAPH: graph, **(texts or {})}
+    if recipe_yaml:
+        files[RECIPE] = recipe_yaml.encode()
     if weights:
         from safetensors.numpy import save
 

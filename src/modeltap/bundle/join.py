@@ -17,13 +17,19 @@ PREDICTION = "prediction"
 
 
 def join_graphs(
-    features: Any, model: Any, *, inputs: Sequence[TensorSpec], output: str | None, labels: Sequence[str]
+    features: Any,
+    model: Any,
+    *,
+    inputs: Sequence[TensorSpec],
+    output: str | None,
+    labels: Sequence[str],
+    width: int | None = None,
 ) -> tuple[Any, Signature]:
     """The joined onnx.ModelProto and its signature.
 
     features: raw columns → tensors named as the model's inputs. model: those → PREDICTION, float32 (N, C) probabilities or
-    (N,) numbers. `output` names the answer (default `prediction`). With labels the graph also gives the most probable one
-    as text. An output whose name a column already has gets underscores behind it.
+    (N,) numbers, or vectors (N, width). `output` names the answer (default `prediction`). With labels the graph also gives
+    the most probable one as text. An output whose name a column already has gets underscores behind it.
     """
     from onnx import checker, compose
 
@@ -34,7 +40,8 @@ def join_graphs(
     joined = compose.merge_models(features, prefixed, io_map=wires, producer_name="modeltap", name="modeltap")
     del joined.graph.output[:]
     writer = GraphWriter("answer")
-    outputs = [TensorSpec(answer, "FP32", (-1, len(labels)) if labels else (-1,))]
+    wide = len(labels) or width
+    outputs = [TensorSpec(answer, "FP32", (-1, wide) if wide else (-1,))]
     writer.node("Identity", [MODEL_SCOPE + PREDICTION], out=answer)
     if labels:
         label = free_name(LABEL, taken | {answer})

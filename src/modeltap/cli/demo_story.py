@@ -97,7 +97,7 @@ def run_demo(run: Invocation, *, keep: bool, serve: bool) -> None:
     deployments = _deploy(run, story, plans, results)
     answered = _ask(run, story, plans, deployments)
     if not keep:
-        _remove(run, datasets, results, deployments)
+        remove_made(run, datasets, [result.version for result in results], deployments)
     document = {
         "name": "demo",
         "datasets": [d.id for d in datasets],
@@ -224,8 +224,8 @@ def _tell_end(run: Invocation, answered: Sequence[Answered], *, keep: bool, seco
         )
 
 
-def _remove(
-    run: Invocation, datasets: Sequence[Dataset], results: Sequence[TrainResult], deployments: Sequence[Deployment]
+def remove_made(
+    run: Invocation, datasets: Sequence[Dataset], versions: Sequence[str], deployments: Sequence[Deployment]
 ) -> None:
     """Takes away what this run made; a name that answered before answers as it did."""
     for deployment in deployments:
@@ -233,8 +233,8 @@ def _remove(
             run.client.deployments.rollback(deployment.name)
         else:
             run.client.deployments.remove(deployment.name)
-    for result in results:
-        run.client.models.remove(result.version)
+    for version in versions:
+        run.client.models.remove(version)
     for dataset in datasets:
         if dataset.created:
             run.client.datasets.remove(dataset.id)

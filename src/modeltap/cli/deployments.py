@@ -9,6 +9,7 @@ import typer
 from modeltap.cli.invocation import Invocation, command, noun
 from modeltap.cli.limit_options import BudgetDay, BudgetMonth, Concurrency, Rpm, Upm, limits_line, read_limits
 from modeltap.cli.moments import when
+from modeltap.cli.upstream_options import read_upstream
 
 if TYPE_CHECKING:
     from modeltap.client import Deployment
@@ -27,8 +28,23 @@ def register(parent: typer.Typer) -> None:
 
 def deploy(
     run: Invocation,
-    model: Annotated[str, typer.Argument(help="A version: adult@1, adult@champion, or adult for the newest.")],
+    model: Annotated[str, typer.Argument(help="A version: adult@1, adult@champion, or adult for the newest.")] = "",
     name: Annotated[str | None, typer.Option(help="The public name; the model's where none is given.")] = None,
+    upstream: Annotated[str | None, typer.Option(metavar="URL", help="Of a server that speaks OpenAI's protocol.")] = None,
+    upstream_command: Annotated[
+        str | None, typer.Option(metavar="COMMAND", help="That starts such a server, with {port} for its port.")
+    ] = None,
+    upstream_model: Annotated[str | None, typer.Option("--model", metavar="NAME", help="The model's name there.")] = None,
+    key_variable: Annotated[
+        str | None, typer.Option(metavar="VARIABLE", help="Of the server's environment, with the key for the URL.")
+    ] = None,
+    pass_variable: Annotated[
+        list[str] | None, typer.Option(metavar="VARIABLE", help="Handed on to the command. May be repeated.")
+    ] = None,
+    context_tokens: Annotated[
+        int | None, typer.Option("--context", min=1, help="Tokens that the model there reads and writes.")
+    ] = None,
+    max_streams: Annotated[int | None, typer.Option(min=1, help="Requests at a time that go there.")] = None,
     default: Annotated[bool, typer.Option("--default", help="Also answer /predict without a name.")] = False,
     price: Annotated[
         list[str] | None, typer.Option(metavar="UNIT=AMOUNT", help="What 1,000 units cost: row=0.5. May be repeated.")
@@ -43,10 +59,12 @@ def deploy(
     isolate: Annotated[bool | None, typer.Option("--isolate/--no-isolate", help="Run in a process of its own.")] = None,
     deadline_ms: Annotated[int | None, typer.Option(min=1, help="Refuse what could not be answered in time.")] = None,
     max_batch: Annotated[int | None, typer.Option(min=1, help="Rows that are put together in one run.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Make it public where other machines reach the server.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Make it public where others reach the server, or take a rejected version.")
+    ] = False,
 ) -> None:
-    """Put a version behind a public name. It must first repeat the answers that were recorded when it was trained. What is
-    not said again stays as it was."""
+    """Put a version, or with --upstream a server elsewhere, behind a public name. A version must first repeat the answers that
+    were recorded when it was trained. What is not said again stays as it was."""
     public_limits = read_limits(
         prefix="public-",
         rpm=public_rpm,
@@ -55,9 +73,21 @@ def deploy(
         budget_day=public_budget_day,
         budget_month=public_budget_month,
     )
+    elsewhere = read_upstream(
+        url=upstream,
+        command=upstream_command,
+        model=upstream_model,
+        key_variable=key_variable,
+        variables=pass_variable,
+        context_tokens=context_tokens,
+        max_streams=max_streams,
+    )
+    if not (name or model):
+        raise typer.BadParameter("name a version, such as adult@1, or with --upstream a public name", param_hint="--name")
     deployment = run.client.deployments.create(
         model,
         name=name or model.partition("@")[0],
+        upstream=elsewhere,
         default=default or None,
         price=dict(_price(entry) for entry in price) if price else None,
         public=public,
@@ -71,6 +101,9 @@ def deploy(
 
     def people() -> None:
         run.out.say(f"{deployment.name} answers with {_routes(deployment)}", style="bold green")
+        if elsewhere is not None:
+            run.out.say(f"POST {run.client.url}/v1/chat/completions")
+            return
         run.out.say(f"POST {run.client.url}{deployment.url}")
         file = "picture.png" if deployment.task.startswith("image") else "rows.csv"
         run.out.note(f"next: modeltap predict {deployment.name} --input {file}")

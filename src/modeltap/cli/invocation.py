@@ -68,6 +68,18 @@ class Invocation:
             self._client = connect(self.home, url=self._url, key=self._key, tenant=self._tenant, note=self.out.note)
         return self._client
 
+    def awake_client(self) -> Client:
+        """The client, of a server that runs: one in the background that ended meanwhile, as nobody asked it anything, is
+        started again."""
+        from modeltap.cli.connect import find_server
+        from modeltap.settings import load_client_settings
+
+        is_own = load_client_settings(self._url, self._key).url is None
+        if self._client is not None and is_own and find_server(self.home) is None:
+            self.close()
+            self._client = None
+        return self.client
+
     def close(self) -> None:
         if self._client is not None:
             self._client.close()

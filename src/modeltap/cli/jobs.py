@@ -124,6 +124,8 @@ def subject(job: Job) -> str:
             return f"{spec.get('dataset', '')} → {spec.get('name', '')}"
         case "evaluate":
             return f"{spec.get('model', '')} on {spec.get('dataset', '')}"
+        case "compress":
+            return f"{spec.get('model', '')} to {spec.get('weights', '')} → {spec.get('name', '')}"
         case "batch":
             return f"{spec.get('filename', '')} → {spec.get('deployment', '')}"
         case _:

@@ -79,7 +79,7 @@ def compare(run: Invocation, refs: Annotated[list[str], typer.Argument(help="Two
 @command(app, "import", example="modeltap models import model.onnx --name detector")
 def import_model(
     run: Invocation,
-    path: Annotated[str, typer.Argument(help="An .onnx file, or a folder or ZIP of one with the files of its weights.")],
+    path: Annotated[str, typer.Argument(help="An .onnx file, or a folder or ZIP of one, or of a Hugging Face model.")],
     name: Annotated[str, typer.Option(help="What the model is called; it becomes its next version.")],
 ) -> None:
     """Bring a model that was made elsewhere: it is tried, and registered as a version to deploy."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import unicodedata
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -37,6 +38,12 @@ class Output:
         if not self.as_json:
             _write(sys.stdout, text, style)
 
+    def add(self, piece: str) -> None:
+        """Text on stdout that goes on; on a terminal without the characters that would move its cursor or colour it."""
+        if not self.as_json:
+            sys.stdout.write(harmless(piece) if sys.stdout.isatty() else piece)
+            sys.stdout.flush()
+
     def note(self, text: str, *, style: str = "dim") -> None:
         """One line on stderr: progress, hints, what was done on the way."""
         _write(sys.stderr, text, style)
@@ -62,6 +69,11 @@ class Output:
 def is_fancy(stream: TextIO) -> bool:
     """Whether colours, boxes and moving bars are welcome there."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def harmless(text: str) -> str:
+    """The text without control characters, but for line ends and tabs: what a model writes is not to command a terminal."""
+    return "".join(one for one in text if one in "\n\t" or unicodedata.category(one) != "Cc")
 
 
 def write_json(document: Any, stream: TextIO) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from modeltap.cli.certificate_text import show_certificate
 from modeltap.cli.metrics_text import show_metrics
 from modeltap.cli.moments import when
 from modeltap.cli.output import Output, size
@@ -19,6 +20,7 @@ def show_version(out: Output, version: Version) -> None:
     manifest = version.manifest
     lineage = manifest.get("lineage", {})
     labels = manifest.get("labels", [])
+    language = manifest.get("language") or {}
     out.say(version.id, style="bold")
     out.facts(
         [
@@ -28,7 +30,9 @@ def show_version(out: Output, version: Version) -> None:
             ("aliases", ", ".join(version.aliases) or None),
             ("made", when(version.created_at)),
             ("from data", lineage.get("dataset") or None),
-            ("imported graph", lineage.get("source_digest") or None),
+            ("imported files" if language else "imported graph", lineage.get("source_digest") or None),
+            ("parent", lineage.get("parent")),
+            *_language_facts(language),
             ("seed", lineage.get("seed") if lineage.get("dataset") else None),
             ("job", version.job),
             ("labels", _few(labels, MAX_LABELS) if labels else None),
@@ -39,6 +43,9 @@ def show_version(out: Output, version: Version) -> None:
         if version.metrics.get(part):
             out.say()
             show_metrics(out, part, version.metrics[part])
+    if manifest.get("certificate"):
+        out.say()
+        show_certificate(out, manifest["certificate"])
     out.say()
     show_signature(out, manifest.get("signature", {}))
     if version.files:
@@ -48,6 +55,16 @@ def show_version(out: Output, version: Version) -> None:
     if others:
         out.say()
         out.say(f"other versions: {_few(others, 20)}")
+
+
+def _language_facts(language: Mapping[str, Any]) -> list[tuple[str, str | None]]:
+    if not language:
+        return []
+    return [
+        ("weights", f"{language['parameters']:,}, as {language.get('weights', 'float32')}"),
+        ("context", f"{language['context_tokens']:,} tokens, of {language['vocabulary']:,} kinds"),
+        ("chat template", "yes" if language.get("has_chat_template") else "no"),
+    ]
 
 
 def show_signature(out: Output, signature: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from modeltap.client.receipt import Allowance, Receipt
 from modeltap.client.usage import Audit, Finding, UsageReport, UsageSum
 from modeltap.client.values import (
     Comparison,
+    CompressResult,
     Dataset,
     Deployment,
     EvaluateResult,
@@ -24,6 +25,7 @@ from modeltap.client.values import (
     TrainResult,
     Version,
 )
+from modeltap.client.writing import Written
 
 __all__ = [
     "Allowance",
@@ -32,6 +34,7 @@ __all__ = [
     "BatchResult",
     "Client",
     "Comparison",
+    "CompressResult",
     "ConnectionFailed",
     "Dataset",
     "Deployment",
@@ -55,4 +58,5 @@ __all__ = [
     "UsageReport",
     "UsageSum",
     "Version",
+    "Written",
 ]

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, overload
 
-from modeltap.client import predicting
+from modeltap.client import predicting, writing
 from modeltap.client.batches import Batches
 from modeltap.client.datasets import Datasets
 from modeltap.client.deployments import Deployments
@@ -20,6 +20,7 @@ from modeltap.client.tenants import Tenants
 from modeltap.client.transport import MAX_RETRIES, Transport
 from modeltap.client.usage import Usage
 from modeltap.client.values import (
+    CompressResult,
     Dataset,
     Deployment,
     EvaluateResult,
@@ -200,6 +201,67 @@ class Client:
             return job
         return read_answer(self.jobs.wait(job.id, on_progress=on_progress).result or {}, EvaluateResult)
 
+    @overload
+    def compress(
+        self,
+        model: str | Version,
+        weights: Literal["int8", "int4"] = ...,
+        *,
+        name: str | None = ...,
+        max_drop: float | None = ...,
+        min_gain: float | None = ...,
+        data: str | Dataset | None = ...,
+        texts: Sequence[str] = ...,
+        wait: Literal[True] = ...,
+        on_progress: OnProgress | None = ...,
+    ) -> CompressResult: ...
+    @overload
+    def compress(
+        self,
+        model: str | Version,
+        weights: Literal["int8", "int4"] = ...,
+        *,
+        name: str | None = ...,
+        max_drop: float | None = ...,
+        min_gain: float | None = ...,
+        data: str | Dataset | None = ...,
+        texts: Sequence[str] = ...,
+        wait: Literal[False],
+    ) -> Job: ...
+    def compress(
+        self,
+        model: str | Version,
+        weights: Literal["int8", "int4"] = "int8",
+        *,
+        name: str | None = None,
+        max_drop: float | None = None,
+        min_gain: float | None = None,
+        data: str | Dataset | None = None,
+        texts: Sequence[str] = (),
+        wait: bool = True,
+        on_progress: OnProgress | None = None,
+    ) -> CompressResult | Job:
+        """A smaller version of a language model with its certificate, or the job at once where `wait` is False.
+
+        max_drop: how many nats a token it may lose, min_gain: how many times as fast it must be, both with 95 % certainty; one
+        that does not hold them is registered as rejected. data or texts: what to compare on; else what the version was
+        trained on. Raises NotFound, InvalidData; waiting also the error that the job failed with, and JobStopped.
+        """
+        body = {
+            "kind": "compress",
+            "model": model.id if isinstance(model, Version) else model,
+            "weights": weights,
+            "name": name,
+            "max_drop": max_drop,
+            "min_gain": min_gain,
+            "data": None if data is None else _ref(data),
+            "texts": list(texts) or None,
+        }
+        job = self._submit(body)
+        if not wait:
+            return job
+        return read_answer(self.jobs.wait(job.id, on_progress=on_progress).result or {}, CompressResult)
+
     def predict(
         self,
         deployment: str | Deployment | None,
@@ -216,8 +278,45 @@ class Client:
         that the client repeats is charged once in any case. Raises NotFound, InvalidValue naming row and column, RateLimited,
         BudgetSpent, Unavailable.
         """
-        name = deployment.name if isinstance(deployment, Deployment) else deployment
+        name = None if deployment is None else _name(deployment)
         return predicting.predict(self.transport, name, instances, csv=csv, image=image, idempotency_key=idempotency_key)
+
+    def chat(
+        self,
+        deployment: str | Deployment,
+        messages: writing.Messages,
+        *,
+        system: str | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> writing.Written:
+        """What a language model answers, piece by piece: `with client.chat("tales", "Who are you?") as written: …`
+
+        messages: a text, or the talk until now as {"role", "content"}; options: further fields of OpenAI's request, such as
+        {"top_p": 0.9}. Raises ModelNotFound, InvalidInput for a model without a chat template, which `complete` asks,
+        ContextTooLong, RateLimited, BudgetSpent, Unavailable.
+        """
+        body = writing.chat_body(
+            _name(deployment), messages, system=system, max_tokens=max_tokens, temperature=temperature, options=options
+        )
+        return writing.write(self.transport, writing.CHAT, body)
+
+    def complete(
+        self,
+        deployment: str | Deployment,
+        prompt: str,
+        *,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> writing.Written:
+        """How a language model goes on with a text, piece by piece; the server writes 16 tokens where `max_tokens` says
+        nothing. Raises what `chat` does."""
+        body = writing.completion_body(
+            _name(deployment), prompt, max_tokens=max_tokens, temperature=temperature, options=options
+        )
+        return writing.write(self.transport, writing.COMPLETIONS, body)
 
     def render_recipe(
         self,
@@ -260,6 +359,10 @@ def read_recipe(recipe: RecipeLike | None) -> Mapping[str, Any] | str | None:
 
 def _ref(dataset: str | Dataset) -> str:
     return dataset.id if isinstance(dataset, Dataset) else dataset
+
+
+def _name(deployment: str | Deployment) -> str:
+    return deployment.name if isinstance(deployment, Deployment) else deployment
 
 
 def _given(body: Mapping[str, Any]) -> dict[str, Any]:

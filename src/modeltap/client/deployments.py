@@ -17,9 +17,10 @@ class Deployments:
 
     def create(
         self,
-        model: str,
+        model: str = "",
         *,
         name: str,
+        upstream: Mapping[str, Any] | None = None,
         default: bool | None = None,
         price: Mapping[str, int | str | Decimal] | None = None,
         public: bool | None = None,
@@ -32,6 +33,7 @@ class Deployments:
     ) -> Deployment:
         """`name` answers with that version from now on; what it answered with before is kept for `rollback`.
 
+        upstream: in place of a model, a server elsewhere: {"url" or "command", "model", …}, see docs/upstreams.md.
         default: whether `/predict` without a name means it. price: unit → what 1,000 of it cost. public: whether it answers
         without a key, within public_limits. All that is None stays as it was. force: make it public also where other machines
         reach the server.
@@ -46,7 +48,8 @@ class Deployments:
             "deadline_ms": deadline_ms,
             "max_batch": max_batch,
         }
-        body: dict[str, Any] = {"name": name, "model": model}
+        body: dict[str, Any] = {"name": name} | ({"model": model} if model else {})
+        body |= {} if upstream is None else {"upstream": dict(upstream)}
         body |= {} if default is None else {"default": default}
         body |= {"force": True} if force else {}
         said = {term: value for term, value in terms.items() if value is not None}

@@ -20,6 +20,17 @@ from modeltap.errors import Conflict, LimitReached, MethodNotAllowed, ModeltapEr
 
 USUAL_WAIT_S = 1.0
 """For what is not available now, where the server names no time."""
+OPENAI_CODES = {"invalid_api_key": "unauthenticated"}
+"""Codes that OpenAI's protocol has other words for."""
+STATUS_CODES = {
+    400: "invalid_input",
+    401: "unauthenticated",
+    403: "forbidden",
+    404: "not_found",
+    409: "conflict",
+    503: "unavailable",
+}
+"""What a status says where an error in OpenAI's words has no code."""
 
 
 class ApiError(ModeltapError):
@@ -83,6 +94,16 @@ def error_from(
     elif isinstance(error, MethodNotAllowed):
         error.allowed = ()
     return error
+
+
+def facts_of_openai(error: Mapping[str, Any], *, status: int = 0) -> dict[str, Any]:
+    """The facts for `error_from` of what stands under "error" in an answer of /v1."""
+    given = str(error.get("code") or "")
+    code = OPENAI_CODES.get(given, given)
+    if code not in BY_CODE:
+        code = STATUS_CODES.get(status, code)
+    message, param = error.get("message"), error.get("param")
+    return {"code": code, "detail": message, "errors": [{"field": param, "detail": message}] if param else []}
 
 
 def _named(parent: type[ModeltapError]) -> Iterator[type[ModeltapError]]:

@@ -11,6 +11,7 @@ from modeltap.client.transport import Transport, segment
 from modeltap.client.values import Comparison, Model, Version, read_answer
 
 IMPORT_S = 600.0
+IMPORT_S_PER_BYTE = 600 / (1 << 30)
 """A large graph is tried for minutes before the server answers."""
 
 Refs = list[str]
@@ -34,7 +35,8 @@ class Models:
     def import_file(
         self, path: str | os.PathLike[str], *, name: str, on_upload: Callable[[int, int], None] | None = None
     ) -> Version:
-        """The new version of a model that was made elsewhere: an .onnx file, or a folder or ZIP of one with its weights.
+        """The new version of a model that was made elsewhere: an .onnx file, or a folder or ZIP of one with its weights, or
+        of a language model as Hugging Face writes it (safetensors alone).
 
         Raises InvalidData for what cannot be read, run or served, InvalidInput for the name.
         """
@@ -45,7 +47,7 @@ class Models:
                 params={"name": name},
                 content=chunks_of(upload, on_upload),
                 headers={"content-type": "application/octet-stream", "content-length": str(upload.size_bytes)},
-                timeout_s=max(self._transport.timeout_s, IMPORT_S),
+                timeout_s=max(self._transport.timeout_s, IMPORT_S + upload.size_bytes * IMPORT_S_PER_BYTE),
             )
         return read_answer(answer, Version)
 

@@ -16,7 +16,7 @@ import httpx
 import msgspec
 
 from modeltap import __version__
-from modeltap.client.errors import ApiError, ConnectionFailed, error_from
+from modeltap.client.errors import ApiError, ConnectionFailed, error_from, facts_of_openai
 from modeltap.client.retrying import pause_s, plan_retry, wait_asked_s
 from modeltap.errors import InvalidValue, ModeltapError, StorageFailed
 
@@ -185,6 +185,12 @@ class Transport:
                     raise refusal(answered, f"{method} {self.address.url}{path}")
                 time.sleep(wait_s)
 
+    def once(self, method: str, path: str, *, content: bytes, headers: Mapping[str, str]) -> Answered:
+        """The answer of a single try, whatever its status is. Raises ConnectionFailed."""
+        with self._failures_named():
+            request = self._http.build_request(method, path, content=content, headers=headers)
+            return self._send(request, time.monotonic() + self.timeout_s)
+
     def _may_retry(self, num_tries: int, wait_s: float, give_up_at_s: float | None) -> bool:
         """Whether there is a try left, and it begins within the time. An upload, which has no such time, is used up."""
         return num_tries <= self.max_retries and give_up_at_s is not None and time.monotonic() + wait_s < give_up_at_s
@@ -215,18 +221,26 @@ class Transport:
         self,
         path: str,
         *,
+        method: str = "GET",
         params: Params | None = None,
+        body: Any = None,
         headers: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
     ) -> Iterator[httpx.Response]:
-        """An answer whose body is read bit by bit. Raises ConnectionFailed also when it breaks in the middle."""
+        """An answer whose body is read bit by bit; `body` is sent as JSON. Raises ConnectionFailed also when it breaks in the
+        middle."""
+        sent = dict(headers or {})
+        content = None
+        if body is not None:
+            content = msgspec.json.encode(body, enc_hook=plain_value)
+            sent["content-type"] = "application/json"
         with self._failures_named():
             limit = self._http.timeout if timeout_s is None else httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S)
-            with self._http.stream("GET", path, params=_present(params), headers=headers, timeout=limit) as response:
+            asked = self._http.stream(method, path, params=_present(params), content=content, headers=sent, timeout=limit)
+            with asked as response:
                 if response.is_error:
-                    content = response.read()
-                    answered = Answered(response.status_code, response.reason_phrase, response.headers, content)
-                    raise refusal(answered, f"GET {self.address.url}{path}")
+                    answered = Answered(response.status_code, response.reason_phrase, response.headers, response.read())
+                    raise refusal(answered, f"{method} {self.address.url}{path}")
                 yield response
 
     def download(
@@ -288,6 +302,8 @@ def refusal(answered: Answered, asked: str) -> ModeltapError:
     except msgspec.DecodeError:
         facts = None
     request_id = answered.headers.get("x-request-id")
+    if isinstance(facts, dict) and isinstance(facts.get("error"), dict):
+        facts = facts_of_openai(facts["error"], status=answered.status)
     if isinstance(facts, dict) and "detail" in facts:
         wait_s = wait_asked_s(answered.headers, now_s=time.time())
         return error_from(facts, status=answered.status, request_id=request_id, retry_after_s=wait_s)

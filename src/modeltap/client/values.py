@@ -120,6 +120,8 @@ class Deployment(Answer, frozen=True, kw_only=True):
     task: str = ""
     labels: tuple[str, ...] = ()
     signature: dict[str, Any] | None = None
+    language: dict[str, Any] | None = None
+    """Of a language model: family, context_tokens, weights, whether it `has_chat_template`, …"""
     url: str = ""
 
 
@@ -172,6 +174,18 @@ class EvaluateResult(Answer, frozen=True, kw_only=True):
     part: str
     metrics: dict[str, Any] = {}
     evaluation: dict[str, Any] | None = None
+
+
+class CompressResult(Answer, frozen=True, kw_only=True):
+    """`certificate`: losses, sizes and speeds of parent and child with intervals, and `reasons`; empty: it is a win, and the
+    version a candidate."""
+
+    job: str
+    version: str
+    name: str
+    state: str
+    digest: str = ""
+    certificate: dict[str, Any] = {}
 
 
 class RenderedRecipe(Answer, frozen=True, kw_only=True):

@@ -116,7 +116,7 @@ class Batches:
         Raises NotFound, also for a job that is no batch or one of another key; Conflict while it runs.
         """
         job = self._jobs.get(job_id)
-        if job.kind != "batch" or not may_see(principal, job):
+        if job.kind != "batch" or job.via is not None or not may_see(principal, job):
             raise NotFound(f"there is no batch '{job_id}'; 'modeltap jobs list' shows all jobs")
         if job.state in ("queued", "running"):
             raise Conflict(f"the batch {job_id} is {job.state}; its answers can be fetched when it has ended, or is paused")

@@ -1,4 +1,5 @@
-"""Models made elsewhere: an uploaded graph is tried in a process of its own and becomes the next version of a name."""
+"""Models made elsewhere: an uploaded graph or language model is tried in a process of its own and becomes the next version of
+a name."""
 
 from __future__ import annotations
 
@@ -14,6 +15,8 @@ from typing import Any
 from modeltap.control.models import Models
 from modeltap.domain.names import parse_name
 from modeltap.errors import InvalidInput
+from modeltap.importing.encoder import find_encoder, import_encoder
+from modeltap.importing.huggingface import import_huggingface, is_language_directory
 from modeltap.importing.onnx import import_onnx
 from modeltap.importing.unpacking import find_graph, unpack_model
 from modeltap.storage.disk import disk_failures
@@ -44,7 +47,7 @@ def import_folder(home: Path) -> Iterator[Path]:
 
 
 def import_model(models: Models, name: str, folder: Path, *, limit_bytes: int) -> dict[str, Any]:
-    """The registered candidate: its summary, and what was noticed. Blocks until the graph was tried.
+    """The registered candidate: its summary, and what was noticed. Blocks until the model was tried.
 
     folder: that of `import_folder`, with one file or archive as `upload`, or with plain files in `files`.
     Raises InvalidInput for the name, InvalidData for what cannot be imported, StorageFailed.
@@ -54,11 +57,19 @@ def import_model(models: Models, name: str, folder: Path, *, limit_bytes: int) -
     with disk_failures("importing the model"):
         if upload.exists():
             if not upload.stat().st_size:
-                raise InvalidInput("the file is empty; send an .onnx file, or a ZIP of one with its weights, as the body")
+                raise InvalidInput(
+                    "the file is empty; send an .onnx file, or a ZIP of one with its weights or of a Hugging Face directory"
+                )
             unpack_model(upload, files, limit_bytes=limit_bytes)
         bundle.mkdir()
         with _slots:
-            imported = import_onnx(find_graph(files), bundle)
+            encoder = find_encoder(files)
+            if encoder is not None:
+                imported = import_encoder(encoder, bundle)
+            elif is_language_directory(files):
+                imported = import_huggingface(files, bundle)
+            else:
+                imported = import_onnx(find_graph(files), bundle)
     summary = models.register(name, imported.files, imported.manifest)
     return {**summary, "notices": imported.notices}
 

@@ -19,6 +19,8 @@ from modeltap.recipe.document import load_document
 from modeltap.storage.artifacts import ArtifactStore
 from modeltap.storage.models import ModelRepository
 
+CERTIFICATE = "certificate.json"
+"""In an archive: that of a compressed version, which is no part of its bundle."""
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 """Of every member, so that equal bundles give equal archives."""
 
@@ -99,6 +101,9 @@ class Models:
         version = self._models.get(ref)
         archive = tempfile.TemporaryFile()  # noqa: SIM115  handed to whoever sends it
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as target:
+            if version.manifest.certificate is not None:
+                content = msgspec.json.format(msgspec.json.encode(version.manifest.certificate), indent=1)
+                target.writestr(zipfile.ZipInfo(CERTIFICATE, ZIP_TIME), content, zipfile.ZIP_DEFLATED)
             for name, digest in sorted(self._artifacts.tree(version.digest).items()):
                 member = zipfile.ZipInfo(name, ZIP_TIME)
                 member.compress_type = zipfile.ZIP_DEFLATED

@@ -15,6 +15,7 @@ from modeltap.domain.names import parse_name
 from modeltap.domain.recipe import Recipe
 from modeltap.domain.task import Task
 from modeltap.errors import InvalidData, InvalidRecipe, MissingExtra, nearest
+from modeltap.recipe.architectures import find_architecture
 from modeltap.recipe.document import apply_settings, load_document
 from modeltap.recipe.parse import parse_recipe
 from modeltap.recipe.render import recipe_document, render_recipe
@@ -77,7 +78,10 @@ class Trainings:
             raise MissingExtra(what="what training needs", extra="train")
         dataset = self._datasets.get(dataset_ref)
         parsed = self.read_recipe(recipe, task=task, target=target, settings=settings)
+        if find_architecture(parsed.model.architecture).family == "language" and find_spec("transformers") is None:
+            raise MissingExtra(what="what language models need", extra="llm")
         _check_fit(dataset, parsed)
+        parsed = self._with_base(parsed)
         if parsed.threads is None:
             parsed = msgspec.structs.replace(parsed, threads=self._threads)
         model = parse_name("model", name or dataset.name)
@@ -96,6 +100,11 @@ class Trainings:
         version = self._models.get(model_ref)
         if not find_task(version.manifest.task).forms:
             raise InvalidData(f"{version.id} was imported: which column it predicts is not known, so it cannot be evaluated")
+        if find_task(version.manifest.task).target == "none":
+            raise InvalidData(
+                f"{version.id} is of the task {version.manifest.task}, which has no target that its answers could be compared"
+                " with"
+            )
         dataset = self._datasets.get(dataset_ref)
         parts = ["all", *dataset.num_rows]
         if dataset.digest == version.manifest.lineage.dataset_digest:
@@ -123,6 +132,14 @@ class Trainings:
         document = load_document(recipe) if isinstance(recipe, str) else (recipe or {})
         return parse_recipe(apply_settings(document, settings or {}), task=task, target=target)
 
+    def _with_base(self, recipe: Recipe) -> Recipe:
+        """The version that is trained on by its number, so that an alias which moves changes nothing. Raises NotFound."""
+        base = recipe.model.options.get("base")
+        if base is None:
+            return recipe
+        options = {**recipe.model.options, "base": self._models.get(base).id}
+        return msgspec.structs.replace(recipe, model=msgspec.structs.replace(recipe.model, options=options))
+
     def render(self, recipe: Recipe) -> dict[str, Any]:
         return {"recipe": recipe_document(recipe), "yaml": render_recipe(recipe)}
 
@@ -139,7 +156,7 @@ def _check_fit(dataset: Dataset, recipe: Recipe) -> None:
     known = [c.name for c in schema.columns]
     target = recipe.data.target
     if target is None:
-        if schema.target is None:
+        if schema.target is None and task.target != "none":
             raise InvalidRecipe(f"no target: name the column to predict with --target; columns: {', '.join(known[:40])}")
     elif target not in known:
         raise InvalidRecipe(f"the target '{target}' is no column of {dataset.id}{nearest(target, known)}")

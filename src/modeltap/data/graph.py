@@ -86,8 +86,9 @@ def new_model(graph: Any) -> Any:
 
 
 def value_info(spec: TensorSpec) -> Any:
-    """The spec as ONNX says it; a variable extent is called `batch`."""
+    """The spec as ONNX says it; the first axis is called `batch`, another variable one by its place."""
     from onnx import TensorProto, helper
 
-    shape = ["batch" if extent == -1 else extent for extent in spec.shape]
+    free = ["batch", *(f"length_{axis}" for axis in range(1, len(spec.shape)))]
+    shape = [free[axis] if extent == -1 else extent for axis, extent in enumerate(spec.shape)]
     return helper.make_tensor_value_info(spec.name, getattr(TensorProto, _ONNX_TYPE[spec.datatype]), shape)

@@ -62,6 +62,8 @@ def infer_schema(
     trained = source.training.table
     if added or len(source.parts) > 1:
         distinct = {name: distinct_cells(trained[name], schema.missing) for name in distinct}
+    if source.form == "texts" and target is None:  # all of it is to be read, however it looks
+        return override_columns(schema, source, said), notices
     schema, more = with_roles(schema, trained, distinct, target=target, overrides=said)
     return override_columns(schema, source, said), notices + more
 

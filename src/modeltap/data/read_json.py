@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from modeltap.data.read_arrays import array_form, stack_lists
 from modeltap.data.read_encoding import Encoding, find_encoding, open_text
 from modeltap.data.read_members import Member
+from modeltap.data.read_texts import as_texts
 from modeltap.data.source import PartRows, ReadOptions, Source
 from modeltap.domain.signature import Array
 from modeltap.errors import InvalidData
@@ -39,7 +40,8 @@ def read_json(member: Member, options: ReadOptions) -> Source:
                     values.append(None)
     if not columns:
         raise InvalidData(f"'{member.name}' holds no rows")
-    return _as_source(columns, member.name, encoding.notices)
+    texts = as_texts(columns, member.name, encoding.notices)
+    return texts or _as_source(columns, member.name, encoding.notices)
 
 
 def _as_source(columns: dict[str, list[Any]], file: str, notices: tuple[str, ...]) -> Source:

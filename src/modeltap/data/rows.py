@@ -7,7 +7,7 @@ Letters: N rows.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
 import numpy as np
@@ -124,8 +124,10 @@ def _block_of(column: Column, cells: Sequence[str], line: int) -> Any:
 class RowReader:
     """Reads rows by one schema into the graph's inputs. Columns that are no features are accepted and left out."""
 
-    def __init__(self, schema: Schema) -> None:
+    def __init__(self, schema: Schema, *, read_on: Callable[[Batch], Batch] | None = None) -> None:
+        """`read_on` makes of typed values what the engine is given, where that is not the same."""
         self.schema = schema
+        self._read_on = read_on
         self.features = schema.features
         self.names = [c.name for c in self.features]
         self._known = frozenset(c.name for c in schema.columns)
@@ -264,7 +266,7 @@ class RowReader:
                 batch[column.name] = _parse_cells(self._cells[column.name], column, values)
             else:
                 batch[column.name] = parse_column(column, values, missing=self.schema.missing)
-        return batch
+        return batch if self._read_on is None else self._read_on(batch)
 
 
 def _length(name: str, values: Any) -> int:

@@ -29,7 +29,7 @@ class Architecture:
     build: str
     tasks: tuple[str, ...] = ()
     """Empty is every task."""
-    family: Literal["network", "boosting"] = "network"
+    family: Literal["network", "boosting", "language"] = "network"
     categories: Literal["one-hot", "embedding", "ordinal"] = "one-hot"
     """What `transforms.categories: auto` means for it."""
     defaults: dict[str, Any] = field(default_factory=dict)

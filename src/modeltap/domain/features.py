@@ -18,6 +18,8 @@ class FeatureSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     shape: tuple[int, ...] = ()
     cardinalities: tuple[int, ...] = ()
+    padding: int | None = None
+    """Of texts: CODES are a row of ids of any length, filled up with this one; `cardinalities` is as long as the longest."""
     names: tuple[str, ...] = ()
     """Of the float features in a table, for reports and for weights a person reads."""
 

@@ -9,7 +9,7 @@ import msgspec
 
 from modeltap.errors import Conflict
 
-JobKind = Literal["import", "train", "evaluate", "batch"]
+JobKind = Literal["import", "train", "evaluate", "compress", "batch"]
 JOB_KINDS: tuple[JobKind, ...] = get_args(JobKind)
 
 JobState = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
@@ -17,6 +17,8 @@ JobState = Literal["queued", "running", "paused", "succeeded", "failed", "cancel
 succeeded, failed, cancelled: ended; a failed or cancelled job may be resumed from its checkpoint."""
 
 JobEvent = Literal["claim", "succeed", "fail", "cancel", "lose_lease", "pause", "resume"]
+
+Via = Literal["openai"]
 
 Wanted = Literal["run", "pause", "cancel"]
 """What a person asked a running job to do; its runner sees it at the next heartbeat."""
@@ -64,6 +66,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     progress: dict[str, Any] | None = None
     result: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
+    via: Via | None = None
+    """The protocol it was asked for in, whose clients find it again; None is our own."""
 
 
 def next_state(state: JobState, event: JobEvent) -> JobState:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from modeltap.domain.certificate import Certificate
 from modeltap.domain.dataset import Schema
 from modeltap.domain.signature import Signature
 from modeltap.errors import Conflict
@@ -40,7 +41,7 @@ class EngineChoice(msgspec.Struct, frozen=True, kw_only=True):
     """Which engine runs the graph. Smaller batches are padded up to `min_batch`, measured when the bundle was written, so
     that a row's answer does not depend on the rows beside it; 0 means that only single rows are exact."""
 
-    name: Literal["onnxruntime", "openvino-genai"] = "onnxruntime"
+    name: Literal["onnxruntime", "openvino-genai", "upstream"] = "onnxruntime"
     min_batch: int = 1
 
 
@@ -81,6 +82,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     that is run for one request at a time."""
     metrics: dict[str, Any] = {}
     """Part → metric → value, with `<metric>_interval` beside it."""
+    certificate: Certificate | None = None
+    """Of a compressed version. It holds measured times, so it is kept with the version and not in its bundle."""
 
 
 class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
-Phase = Literal["data", "features", "train", "evaluate", "bundle", "import", "predict", "wait", "done"]
+Phase = Literal["data", "features", "train", "evaluate", "compress", "bundle", "import", "predict", "wait", "done"]
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -24,6 +24,10 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     metric_name: str | None = None
     samples_per_s: float | None = None
     remaining_s: float | None = None
+    refused: int | None = None
+    """Of `step` requests that many were refused."""
+    at_s: float | None = None
+    """When it was told, Unix time; in the job's event file."""
     cost: str | None = None
     """What it has cost so far, in the currency, of a job that is charged."""
     epoch_metrics: dict[str, Any] | None = None

@@ -96,7 +96,7 @@ class Model(Section, frozen=True):
 
 
 class Loss(Section, frozen=True):
-    name: Literal["auto", "cross-entropy", "mse", "mae", "huber"] = "auto"
+    name: Literal["auto", "cross-entropy", "mse", "mae", "huber", "contrastive"] = "auto"
     label_smoothing: Fraction = 0.0
     class_weights: Literal["balanced"] | dict[str, float] | None = None
     delta: Positive = 1.0
@@ -147,8 +147,14 @@ class Recipe(Section, frozen=True):
     """Largest norm of all gradients together."""
     early_stopping: EarlyStopping | None = None
     epochs: Count = 10
+    steps: Count | None = None
+    """Of a language model: so many, however often that passes over the data, instead of `epochs`."""
     batch_size: Count = 32
+    accumulate: Count = 1
+    """Of a language model: a batch is taken in so many pieces, one after the other, where memory is short."""
     seed: Seed = 0
     threads: Count | None = None
     """Of the training process; None is what the server's setting says. It is part of what a digest depends on."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of a language model's products while it trains; its weights are float32. auto: bfloat16 where that is faster."""

@@ -23,9 +23,13 @@ MAIN_METRICS = (
     "roc_auc",
     "log_loss",
     "calibration_error",
+    "pair_accuracy",
     "rmse",
     "mae",
     "r2",
+    "loss",
+    "perplexity",
+    "bits_per_byte",
 )
 """Shown in short tables, in this order; the rest is in the report and in --json."""
 
@@ -39,7 +43,8 @@ class Task:
     summary: str
     forms: tuple[Form, ...]
     """The forms of dataset it takes."""
-    target: Literal["class", "number"]
+    target: Literal["class", "number", "none"]
+    """What the truth of a row is; none: what is learned is in the texts themselves."""
     losses: tuple[str, ...]
     """Allowed ones, the default first."""
     metric: str

@@ -7,6 +7,7 @@ It gives itself limits of memory and processor time before it reads the graph.
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import subprocess
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from modeltap.bundle.files import open_bundle
+from modeltap.bundle.files import Bundle, open_bundle
 from modeltap.engines.confine import bare_environment, end_with_parent, leave_no_core, limit_memory, limit_processor_time
 from modeltap.errors import Broken, GoldenMismatch, ModeltapError
 
@@ -24,6 +25,8 @@ TIMEOUT_S = 60.0
 MEMORY_BYTES = 4 << 30
 MEMORY_PER_GRAPH_BYTE = 6
 """Of address space. Measured: a process without a graph reserves 0.2 GB, and one that loads a large one 2.5 times its size."""
+TRIAL_STREAMS = 1
+"""Golden prompts are repeated one after the other."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -38,6 +41,10 @@ def try_bundle(files: Mapping[str, Path], *, timeout_s: float = TIMEOUT_S) -> No
 
     Raises GoldenMismatch if an answer differs, Broken if the graph cannot be loaded, kills its process or takes too long.
     """
+    bundle = open_bundle(files)
+    if bundle.manifest.engine.name == "openvino-genai":
+        try_language(bundle, timeout_s=timeout_s)
+        return
     request = msgspec.json.encode({name: str(path) for name, path in files.items()})
     command = [sys.executable, "-P", "-m", "modeltap.engines.probation", str(os.getpid()), str(math.ceil(timeout_s))]
     try:
@@ -56,6 +63,26 @@ def try_bundle(files: Mapping[str, Path], *, timeout_s: float = TIMEOUT_S) -> No
         raise GoldenMismatch(verdict.detail)
     if verdict.code:
         raise Broken(verdict.detail)
+
+
+def try_language(bundle: Bundle, *, timeout_s: float = TIMEOUT_S) -> None:
+    """The same of a language model, whose engine process repeats the golden prompts before it says that it is ready. Not to be
+    called on an event loop. Raises GoldenMismatch, Broken, MissingExtra."""
+    from modeltap.engines.tokens_process import TokenProcess
+    from modeltap.engines.tokens_wire import EngineSettings
+
+    language = bundle.manifest.language
+    if language is None:
+        raise Broken("the manifest names the engine of language models, and describes none; the version is not deployed")
+
+    async def started_and_ended() -> None:
+        settings = EngineSettings(max_streams=TRIAL_STREAMS)
+        process = await TokenProcess.start(
+            "the version", bundle.files, language, bundle.golden, settings=settings, start_timeout_s=timeout_s
+        )
+        await process.close()
+
+    asyncio.run(started_and_ended())
 
 
 def _told(status: int) -> str:

@@ -6,15 +6,21 @@ from contextlib import ExitStack
 
 from modeltap.bundle.files import Bundle
 from modeltap.bundle.golden import replay_golden
+from modeltap.data.text_reading import TEXTS, read_fitted
 from modeltap.domain.engine import Engine
+from modeltap.engines.texts import TextEngine, ids_signature
 
 
 def open_engine(bundle: Bundle, *, threads: int = 1) -> Engine:
     """The engine that the manifest names, with the graph loaded. Raises Broken."""
     from modeltap.engines.onnx import OnnxEngine
 
-    choice = bundle.manifest.engine
-    return OnnxEngine(bundle.graph, bundle.manifest.signature, min_batch=choice.min_batch, threads=threads)
+    choice, signature = bundle.manifest.engine, bundle.manifest.signature
+    if TEXTS in bundle.files:
+        reader = read_fitted(bundle.files).open()
+        graph = OnnxEngine(bundle.graph, ids_signature(signature), min_batch=choice.min_batch, threads=threads)
+        return TextEngine(reader, graph, signature)
+    return OnnxEngine(bundle.graph, signature, min_batch=choice.min_batch, threads=threads)
 
 
 def warm(engine: Engine, bundle: Bundle) -> Engine:

@@ -20,5 +20,8 @@ METRIC_TITLES = {
     "mse": ("MSE", "mean squared error, in squared units of the target"),
     "rmse": ("RMSE", "root mean squared error, in units of the target; large errors count more"),
     "mae": ("MAE", "mean absolute error, in units of the target"),
+    "loss": ("Loss", "mean surprise at a token, in nats; 0 is best"),
+    "perplexity": ("Perplexity", "among how many equally likely tokens it chooses, so to say; 1 is best"),
+    "bits_per_byte": ("Bits per byte", "what a byte of text costs to write down by the model; fair between tokenizers"),
     "r2": ("R²", "share of the target's variance that is explained; 1 is best, 0 is saying the mean"),
 }

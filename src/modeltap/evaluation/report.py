@@ -23,9 +23,10 @@ MAX_COMPACT_CLASSES = 8
 HEADLINES = {
     "classification": ("accuracy", "f1_macro", "roc_auc", "calibration_error"),
     "regression": ("rmse", "mae", "r2"),
+    "generation": ("perplexity", "loss", "bits_per_byte"),
 }
 
-SLICE_METRIC = {"classification": "accuracy", "regression": "rmse"}
+SLICE_METRIC = {"classification": "accuracy", "regression": "rmse", "generation": "loss"}
 
 
 class Bar(NamedTuple):

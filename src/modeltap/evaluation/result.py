@@ -60,10 +60,17 @@ class SliceResult(msgspec.Struct, frozen=True, kw_only=True):
     intervals: Intervals
 
 
+class Written(msgspec.Struct, frozen=True, kw_only=True):
+    """A prompt, and what the model wrote after it."""
+
+    prompt: str
+    text: str
+
+
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     """`intervals` has the keys of `metrics`; None is a metric that is undefined on these rows. Holds no NaN."""
 
-    kind: Literal["classification", "regression"]
+    kind: Literal["classification", "regression", "generation"]
     num_rows: int
     metrics: Metrics
     intervals: Intervals
@@ -71,6 +78,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     confusion: Confusion | None = None
     slices: list[SliceResult] = []
     curves: Curves = Curves()
+    written: list[Written] = []
 
 
 def evaluate_classification(

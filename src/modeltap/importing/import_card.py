@@ -1,4 +1,4 @@
-"""The model card of a graph that was imported: what it takes and gives, and that nothing is known of how good it is."""
+"""The model card of what was imported: what it takes and gives, and that nothing is known of how good it is."""
 
 from __future__ import annotations
 
@@ -27,6 +27,30 @@ def write_import_card(manifest: Manifest, *, facts: Mapping[str, str], notices: 
         *(f"| {way} | {_cell(spec.name)} | {spec.datatype} | {_shape(spec)} |" for way, spec in tensors),
         "",
         *(f"{name[:1].upper()}{name[1:]}: {_cell(value)}." for name, value in facts.items() if value),
+        "",
+        "## How good",
+        "",
+        "Not known here: it was not trained by modeltap, and was not evaluated.",
+        "",
+    ]
+    if notices:
+        lines += ["## Noticed", "", *(f"- {_cell(notice)}" for notice in notices), ""]
+    return "\n".join(lines)
+
+
+def write_language_import_card(manifest: Manifest, *, notices: Sequence[str]) -> str:
+    """Markdown; equal directories give equal cards."""
+    language = manifest.language
+    assert language is not None
+    chat = "It has a chat template." if language.has_chat_template else "It has no chat template: it goes on with a text."
+    lines = [
+        "# An imported language model",
+        "",
+        f"Family {_cell(language.family)}, {language.parameters:,} parameters, a vocabulary of {language.vocabulary:,};"
+        f" it reads and writes {language.context_tokens:,} tokens together. {chat}",
+        "",
+        f"SHA-256 over the files it was made of: `{manifest.lineage.source_digest}`. Served by {manifest.engine.name} with"
+        f" {language.weights} weights.",
         "",
         "## How good",
         "",

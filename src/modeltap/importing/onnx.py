@@ -45,7 +45,15 @@ def import_onnx(graph: Path, folder: Path, *, timeout_s: float = TIMEOUT_S) -> I
         processor_s=int(timeout_s) + 1,
         parent_pid=os.getpid(),
     )
-    command = [sys.executable, "-P", "-m", "modeltap.importing.onnx_child"]
+    verdict = ask_child("modeltap.importing.onnx_child", asked, what="graph", timeout_s=timeout_s)
+    files = {name: folder / name for name in (MANIFEST, GRAPH, GOLDEN, CARD)}
+    return Imported(files=files, manifest=open_bundle(files).manifest, notices=verdict.notices)
+
+
+def ask_child(module: str, asked: Asked, *, what: str, timeout_s: float) -> Verdict:
+    """What a process that runs the module found of the `what`, a graph or a model. Raises InvalidData for what it refused, also
+    where it ended, hung or overfilled the process."""
+    command = [sys.executable, "-P", "-m", module]
     try:
         done = subprocess.run(  # noqa: S603
             command,
@@ -56,15 +64,14 @@ def import_onnx(graph: Path, folder: Path, *, timeout_s: float = TIMEOUT_S) -> I
             env=bare_environment(),
         )
     except subprocess.TimeoutExpired:
-        raise InvalidData(f"the graph was not read and tried within {timeout_s:g} s; it is not imported") from None
+        raise InvalidData(f"the {what} was not read and tried within {timeout_s:g} s; it is not imported") from None
     if done.returncode != 0:
         told = f"signal {-done.returncode}" if done.returncode < 0 else f"exit status {done.returncode}"
-        raise InvalidData(f"the graph ended the process that read it ({told}); it is not imported")
+        raise InvalidData(f"the {what} ended the process that read it ({told}); it is not imported")
     try:
         verdict = msgspec.json.decode(done.stdout, type=Verdict)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        raise Broken("the process that reads graphs gave no verdict; it is not imported") from None
+        raise Broken(f"the process that reads {what}s gave no verdict; it is not imported") from None
     if verdict.code:
         raise InvalidData(verdict.detail[:LONGEST_DETAIL])
-    files = {name: folder / name for name in (MANIFEST, GRAPH, GOLDEN, CARD)}
-    return Imported(files=files, manifest=open_bundle(files).manifest, notices=verdict.notices)
+    return verdict

@@ -14,8 +14,10 @@ import msgspec
 
 from modeltap.domain.architecture import Architecture, Options
 from modeltap.errors import InvalidRecipe, nearest
+from modeltap.recipe.language_architectures import LANGUAGE_ARCHITECTURES
 from modeltap.recipe.layers import Layer, Pair, Rate, Width, read_layer, render_layer
 from modeltap.recipe.options import read_struct
+from modeltap.recipe.text_architectures import TEXT_ARCHITECTURES
 
 GROUP = "modeltap.architectures"
 
@@ -104,6 +106,8 @@ BUILT_IN: dict[str, Architecture] = {
             options=SequentialOptions,
             build="modeltap.training.architectures.sequential:build",
         ),
+        *TEXT_ARCHITECTURES,
+        *LANGUAGE_ARCHITECTURES,
     )
 }
 

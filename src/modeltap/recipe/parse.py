@@ -26,12 +26,13 @@ from modeltap.domain.recipe import (
 )
 from modeltap.domain.task import Task
 from modeltap.errors import InvalidRecipe, nearest
-from modeltap.recipe.architectures import find_architecture, parse_options, render_options
+from modeltap.recipe.architectures import architecture_names, find_architecture, parse_options, render_options
 from modeltap.recipe.document import NAMED, check_values, expand
 from modeltap.recipe.options import allowed_words, plain_reason, split_place
 from modeltap.tasks.catalogue import find_task
 
 MAX_EPOCHS = 1_000_000
+MAX_STEPS = 1_000_000_000
 MAX_BATCH_SIZE = 10_000_000
 MAX_THREADS = 1024
 MAX_AXES = 8
@@ -81,6 +82,9 @@ def parse_recipe(document: Mapping[str, Any], *, task: str | None = None, target
     recipe = msgspec.structs.replace(recipe, model=msgspec.structs.replace(recipe.model, options=written_out))
     if architecture.tasks and found.name not in architecture.tasks:
         raise InvalidRecipe(f"'{architecture.name}' does not do {found.name}; it does: {', '.join(architecture.tasks)}")
+    if not architecture.tasks and "texts" in found.forms:
+        fitting = [name for name in architecture_names() if found.name in find_architecture(name).tasks]
+        raise InvalidRecipe(f"'{architecture.name}' reads no texts; for {found.name} there are: {', '.join(fitting)}")
     return _check_whole(_resolve_loss(recipe, found))
 
 
@@ -176,14 +180,30 @@ def _check_whole(recipe: Recipe) -> Recipe:
         raise InvalidRecipe("optimizer.weight_decay is for adamw; for the others use optimizer.l2")
     for where, given, largest in (
         ("epochs", recipe.epochs, MAX_EPOCHS),
+        ("steps", recipe.steps or 1, MAX_STEPS),
         ("batch_size", recipe.batch_size, MAX_BATCH_SIZE),
+        ("accumulate", recipe.accumulate, recipe.batch_size),
         ("threads", recipe.threads or 1, MAX_THREADS),
     ):
         if given > largest:
             raise InvalidRecipe(f"{where} is {given}; at most {largest:,} is allowed", fields=[(where, "too large")])
     _check_columns(recipe)
     _check_tensors(recipe)
+    _check_language(recipe)
     return recipe
+
+
+def _check_language(recipe: Recipe) -> None:
+    if find_architecture(recipe.model.architecture).family == "language":
+        return
+    for key, given, default in (
+        ("steps", recipe.steps, None),
+        ("accumulate", recipe.accumulate, 1),
+        ("precision", recipe.precision, "auto"),
+    ):
+        if given != default:
+            told = f"{key} is for language models; '{recipe.model.architecture}' is none"
+            raise InvalidRecipe(told, fields=[(key, "unused")])
 
 
 def _check_columns(recipe: Recipe) -> None:

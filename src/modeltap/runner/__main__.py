@@ -7,12 +7,15 @@ import errno
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from modeltap.domain.job import Job
 from modeltap.domain.progress import Progress
@@ -65,7 +68,7 @@ def run_job(jobs: JobQueue, job_id: str, fence: int, home: Path, database: Any) 
 
             def report(progress: Progress) -> None:
                 lease.show(progress)
-                journal.append_event(progress)
+                journal.append_event(msgspec.structs.replace(progress, at_s=time.time()))
                 if line := log_line(progress):
                     _say(line)
 
@@ -111,7 +114,7 @@ def _outcome(
 ) -> tuple[Outcome | None, dict[str, Any] | None, dict[str, Any] | None]:
     """How the job ended, with its result or the facts of its error; None if it should be taken up by another runner."""
     try:
-        return "succeed", step_for(job.kind)(step), None
+        return "succeed", step_for(job)(step), None
     except Stopped:
         match wanted():
             case "pause":

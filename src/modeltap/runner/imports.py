@@ -32,15 +32,17 @@ def import_dataset(step: Step) -> dict[str, Any]:
     if not upload.is_file():
         raise InvalidData("the uploaded file is gone; add the data again")
     try:
-        result = _import(step, spec, upload)
+        result = import_file(step, spec, upload)
     except InvalidInput:  # the same bytes would be refused again; after any other end they may be needed
         step.discard.append(upload)
         raise
     step.discard.append(upload)
+    step.report(Progress(phase="done", fraction=1.0, message=result["id"]))
     return result
 
 
-def _import(step: Step, spec: ImportSpec, upload: Path) -> dict[str, Any]:
+def import_file(step: Step, spec: ImportSpec, upload: Path) -> dict[str, Any]:
+    """The dataset's facts; the file stays where it is. Raises as `import_dataset`."""
     options = spec.options
     step.report(Progress(phase="import", message=f"reading {spec.filename}"))
     source = read_source(
@@ -69,7 +71,6 @@ def _import(step: Step, spec: ImportSpec, upload: Path) -> dict[str, Any]:
     num_rows = {part: rows.num_rows for part, rows in source.parts.items()}
     datasets = DatasetRepository(step.database, step.job.tenant)
     dataset, created = datasets.add(spec.name, digest, schema, num_rows, facts, datetime.now(UTC))
-    step.report(Progress(phase="done", fraction=1.0, message=dataset.id))
     return {
         **dataset_facts(dataset),
         "created": created,

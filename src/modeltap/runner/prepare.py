@@ -19,6 +19,7 @@ from modeltap.data.infer_overrides import override_columns
 from modeltap.data.rows import parse_column
 from modeltap.data.split import PartIndex, plan_split
 from modeltap.data.store import StoredDataset
+from modeltap.data.text_columns import with_one_text
 from modeltap.domain.dataset import Column, Part, Schema
 from modeltap.domain.recipe import Recipe
 from modeltap.domain.signature import Array, Batch
@@ -102,6 +103,8 @@ def recipe_schema(dataset: StoredDataset, recipe: Recipe, task: Task) -> Schema:
         if schema.column(recipe.data.target) is None:
             raise InvalidRecipe(f"the target '{recipe.data.target}' is no column{nearest(recipe.data.target, known)}")
         schema = schema.with_target(recipe.data.target)
+    if "texts" in task.forms:
+        schema = with_one_text(schema)
     target = schema.target
     if target is None:
         raise InvalidRecipe(f"no target: name the column to predict with --target; columns: {', '.join(known[:40])}")

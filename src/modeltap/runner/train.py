@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -14,33 +14,35 @@ from modeltap import __version__
 from modeltap.bundle.card import write_card
 from modeltap.bundle.files import bundle_files
 from modeltap.bundle.golden import Golden, awkward_rows, record_golden, wire_rows
-from modeltap.bundle.invariance import measure_min_batch
 from modeltap.bundle.join import join_graphs
 from modeltap.control.trainings import TrainSpec
 from modeltap.data.clean import is_missing
-from modeltap.data.features import FittedFeatures, fit_features
-from modeltap.data.fitting import FitSettings
 from modeltap.data.store import StoredDataset, open_dataset
 from modeltap.domain.dataset import Dataset
-from modeltap.domain.features import CODES, FEATURES, FeatureBatch
+from modeltap.domain.engine import Engine
 from modeltap.domain.model import EngineChoice, Lineage, Manifest
 from modeltap.domain.progress import Progress
 from modeltap.domain.recipe import Recipe
-from modeltap.domain.signature import Signature, TensorSpec
-from modeltap.engines.onnx import OnnxEngine
+from modeltap.domain.signature import Signature
+from modeltap.engines.new_engine import measured_engine
 from modeltap.evaluation.report import render_report
 from modeltap.evaluation.result import Evaluation, flat_metrics
 from modeltap.faults import crash_point
-from modeltap.recipe.architectures import find_architecture
 from modeltap.recipe.parse import parse_recipe
 from modeltap.recipe.render import recipe_digest, render_recipe
-from modeltap.runner.judge import judge, run_in_chunks, slice_columns
+from modeltap.runner.features import table_features
+from modeltap.runner.judge import judge, slice_columns
 from modeltap.runner.prepare import PartData, Prepared, prepare
 from modeltap.runner.steps import Step
+from modeltap.runner.text_features import text_features
+from modeltap.runner.text_start import open_start
+from modeltap.runner.train_embedding import train_embedding
+from modeltap.runner.train_language import train_language
 from modeltap.storage.datasets import DatasetRepository
 from modeltap.storage.models import ModelRepository
+from modeltap.tasks import text_embedding, text_generation
 from modeltap.tasks.catalogue import find_task
-from modeltap.training.fit import Trained, TrainingData, fit
+from modeltap.training.fit import Trained, fit
 
 GOLDEN_ROWS = 12
 GOLDEN_MISSING = 4
@@ -51,6 +53,10 @@ def train(step: Step) -> dict[str, Any]:
     spec = msgspec.convert(step.job.spec, TrainSpec)
     recipe = parse_recipe(spec.recipe)
     task = find_task(recipe.task)
+    if task.name == text_generation.TASK.name:
+        return train_language(step, spec, recipe)
+    if task.name == text_embedding.TASK.name:
+        return train_embedding(step, spec, recipe)
     threads = recipe.threads or 1
     dataset = DatasetRepository(step.database, step.job.tenant).get(spec.dataset)
     stored = open_dataset(step.artifacts.paths(dataset.digest))
@@ -58,14 +64,15 @@ def train(step: Step) -> dict[str, Any]:
     prepared = prepare(stored, recipe, task)
     step.pause_point()
     step.report(Progress(phase="features", message="fitting the preprocessing"))
-    fitted = _fit_features(prepared, recipe)
-    prepared = _without_unused(prepared, fitted)
-    data = _features(prepared, fitted)
+    if "texts" in task.forms:
+        recipe, featured = text_features(prepared, recipe, partial(open_start, step))
+    else:
+        prepared, featured = table_features(prepared, recipe)
     step.pause_point()
     trained = fit(
         recipe,
-        fitted.spec,
-        data,
+        featured.spec,
+        featured.data,
         labels=prepared.labels,
         threads=threads,
         workdir=step.workdir,
@@ -73,17 +80,18 @@ def train(step: Step) -> dict[str, Any]:
         stop_requested=step.stop_requested,
         checkpoint_every_s=spec.checkpoint_every_s,
         saved=step.saved,
+        start=featured.start,
     )
     crash_point("train.finished")
     step.report(Progress(phase="evaluate", message="evaluating"))
-    graph, signature = join_graphs(
-        fitted.graph, trained.graph, inputs=fitted.inputs, output=recipe.model.output.name, labels=prepared.labels
+    graph, joined = join_graphs(
+        featured.graph, trained.graph, inputs=featured.graph_inputs, output=recipe.model.output.name, labels=prepared.labels
     )
+    signature = Signature(featured.inputs, joined.outputs)
     content = graph.SerializeToString(deterministic=True)
     with_sample = prepared.parts["test"] if len(prepared.parts["test"]) else prepared.parts["train"]
     sample = {name: values[:64] for name, values in with_sample.columns.items()}
-    min_batch = measure_min_batch(OnnxEngine(content, signature).run, sample)
-    engine = OnnxEngine(content, signature, min_batch=min_batch)
+    engine, min_batch = measured_engine(content, signature, sample, featured.texts)
     evaluations = {
         part: judge(engine.run, prepared.parts[part], signature, prepared.labels, slices=slice_columns(prepared.schema))
         for part in ("val", "test")
@@ -96,7 +104,7 @@ def train(step: Step) -> dict[str, Any]:
     files = bundle_files(
         manifest=manifest,
         graph=content,
-        golden=_golden(stored, prepared, with_sample, engine),
+        golden=golden_rows(stored, prepared, with_sample, engine),
         card=write_card(
             manifest,
             name=spec.name,
@@ -107,6 +115,7 @@ def train(step: Step) -> dict[str, Any]:
         recipe_yaml=render_recipe(recipe),
         weights=trained.weights,
         architecture=trained.architecture,
+        texts=None if featured.texts is None else featured.texts.files(),
     )
     digest = step.artifacts.put_tree(files)
     report = _report(step, spec.name, manifest, main, trained, recipe)
@@ -128,59 +137,8 @@ def train(step: Step) -> dict[str, Any]:
         "name": version.name,
         "digest": digest,
         "metrics": manifest.metrics,
-        "notices": [*prepared.notices, *fitted.notices],
+        "notices": [*prepared.notices, *featured.notices],
     }
-
-
-def _fit_features(prepared: Prepared, recipe: Recipe) -> FittedFeatures:
-    architecture = find_architecture(recipe.model.architecture)
-    rows = prepared.parts["train"]
-    settings = FitSettings(
-        transforms=recipe.data.transforms,
-        clean=recipe.data.clean,
-        trees=architecture.family == "boosting",
-        auto_categories=architecture.categories,
-        tokens=_starts_with_embedding(recipe),
-    )
-    return fit_features(prepared.schema, rows.columns, rows.target, settings)
-
-
-def _without_unused(prepared: Prepared, fitted: FittedFeatures) -> Prepared:
-    """Columns that preprocessing left out are ignored in a row, too."""
-    used = {spec.name for spec in fitted.inputs}
-    columns = tuple(
-        msgspec.structs.replace(c, role="ignored") if c.role == "feature" and c.name not in used else c
-        for c in prepared.schema.columns
-    )
-    return replace(prepared, schema=msgspec.structs.replace(prepared.schema, columns=columns))
-
-
-def _starts_with_embedding(recipe: Recipe) -> bool:
-    layers = recipe.model.options.get("layers")
-    first = layers[0] if isinstance(layers, list | tuple) and layers else None
-    return isinstance(first, Mapping) and "embedding" in first
-
-
-def _features(prepared: Prepared, fitted: FittedFeatures) -> TrainingData:
-    outputs = []
-    if fitted.spec.shape:
-        outputs.append(TensorSpec(FEATURES, "FP32", (-1, *fitted.spec.shape)))
-    if fitted.spec.cardinalities:
-        outputs.append(TensorSpec(CODES, "INT64", (-1, len(fitted.spec.cardinalities))))
-    engine = OnnxEngine(fitted.graph.SerializeToString(), Signature(fitted.inputs, tuple(outputs)))
-
-    def batch(part: PartData) -> FeatureBatch:
-        if not len(part):
-            codes = np.empty((0, len(fitted.spec.cardinalities)), dtype=np.int64) if fitted.spec.cardinalities else None
-            return FeatureBatch(features=np.empty((0, *fitted.spec.shape), dtype=np.float32), codes=codes)
-        given = run_in_chunks(engine.run, part.columns)
-        nothing = np.empty((len(part), 0), dtype=np.float32)
-        return FeatureBatch(features=given.get(FEATURES, nothing), codes=given.get(CODES))  # type: ignore[arg-type]
-
-    train_part, val_part = prepared.parts["train"], prepared.parts["val"]
-    return TrainingData(
-        train=batch(train_part), train_target=train_part.target, val=batch(val_part), val_target=val_part.target
-    )
 
 
 def _manifest(
@@ -212,7 +170,7 @@ def _manifest(
     )
 
 
-def _golden(stored: StoredDataset, prepared: Prepared, part: PartData, engine: OnnxEngine) -> Golden:
+def golden_rows(stored: StoredDataset, prepared: Prepared, part: PartData, engine: Engine) -> Golden:
     """Rows spread over the part, some with a missing value, and awkward ones that no table has."""
     spread = np.unique(np.linspace(0, len(part) - 1, GOLDEN_ROWS).astype(np.int64))
     missing_N = np.zeros(len(part), dtype=bool)

@@ -7,6 +7,8 @@ from typing import Any, Literal, Protocol
 
 from modeltap.domain.deployment import Deployment
 from modeltap.domain.tenant import Principal
+from modeltap.serving.language import LanguageVersion
+from modeltap.serving.upstream import UpstreamVersion
 from modeltap.serving.version import Version
 
 
@@ -27,10 +29,12 @@ class Call:
         "deadline_s",
         "deployment",
         "idempotency",
+        "num_forwarded",
         "principal",
         "priority",
         "queue_s",
         "queued_s",
+        "remark",
         "request_id",
         "started_s",
         "ticket",
@@ -58,14 +62,22 @@ class Call:
         """Monotonic; None is the deployment's own."""
         self.priority = priority
         self.deployment: Deployment | None = None
-        self.version: Version | None = None
+        self.version: Version | LanguageVersion | UpstreamVersion | None = None
         self.ticket: Any = None
         """The meter's, once the request was accepted."""
         self.cancel: Callable[[], None] | None = None
         """Once it is queued: the caller does not want the answer any more."""
         self.units = 0
+        self.num_forwarded = 0
+        """Ids of written text that were handed on; `units` has them, too."""
+        self.remark = ""
+        """What its record says of the units, if they were not counted exactly."""
         self.queued_s = 0.0
         """When it was read and queued; monotonic, 0 before."""
         self.queue_s = 0.0
         self.compute_s = 0.0
         self.cost_nano = 0
+
+    def forget_deployment(self) -> None:
+        """As before one was found."""
+        self.deployment = None

@@ -5,6 +5,9 @@
     meter.delivered(ticket)                                                                      after the last one
     meter.fail(ticket, "invalid_value") | meter.cancel(ticket)                                   instead of both
 
+Requests that run together are put on record together: `prepare` in the place of `settle`, for each of them, and one `commit`
+before the first byte of any. A request whose end is known before anything of it was written has one frame instead of two.
+
 It knows no file and no event loop: it numbers, builds frames and hands them to what appends them.
 """
 
@@ -22,7 +25,7 @@ from modeltap.domain.quota import QuotaBook, Reservation
 from modeltap.domain.usage import Status, Unit, UsageRecord
 from modeltap.errors import Conflict, InvalidInput, StorageFailed
 from modeltap.storage.segments import SegmentWriter
-from modeltap.storage.segments_frames import Delivered, Frame, Reserve, Settle, Void, encode_frame
+from modeltap.storage.segments_frames import Answered, Delivered, Reserve, Settle, Void, encode_frame
 
 MAX_UNITS = 10**12
 MAX_COST_NANO = 10**15
@@ -30,13 +33,16 @@ MAX_COST_NANO = 10**15
 MAX_MARKS = 1_000
 """Deliveries that are kept until there is a frame to write them with."""
 
-TicketState = Literal["reserved", "settled", "delivered", "voided"]
+TicketState = Literal["reserved", "prepared", "settled", "delivered", "voided"]
 TRANSITIONS: dict[tuple[TicketState, str], TicketState] = {
     ("reserved", "settle"): "settled",
     ("reserved", "void"): "voided",
+    ("prepared", "void"): "voided",
     ("settled", "deliver"): "delivered",
 }
-"""voided: without an answer and without a charge."""
+"""prepared: settled by the next commit. voided: without an answer and without a charge."""
+Later = Callable[[Callable[[], None]], object]
+"""Calls the function soon, when what comes at the same time has come: the event loop's `call_soon`."""
 
 
 class Ticket(msgspec.Struct, gc=False):
@@ -54,12 +60,29 @@ class Ticket(msgspec.Struct, gc=False):
 class Meter:
     """One a process. `book` is of a process that keeps its limits itself; a worker reserves elsewhere and calls `accept`."""
 
-    def __init__(self, segments: SegmentWriter, book: QuotaBook, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        segments: SegmentWriter,
+        book: QuotaBook,
+        *,
+        clock: Callable[[], float] = time.time,
+        later: Later | None = None,
+    ) -> None:
+        """With `later`, what is accepted is on record when that calls back, and not at once: nothing was answered until
+        then, and whoever asked does not know that it was accepted."""
         self._segments = segments
         self._book = book
         self._clock = clock
+        self._later = later
+        self._is_due = False
+        self._is_stuck = False
+        """The last commit failed."""
         self._writer = segments.writer
         self._number = 0
+        self._fresh: dict[int, Reserve] = {}
+        """Accepted, and of which nothing was written."""
+        self._ends: list[tuple[Ticket, UsageRecord, StoredAnswer | None]] = []
+        """Prepared, in the order of their frames."""
         self._delivered: list[int] = []
         self._voided: list[int] = []
 
@@ -82,14 +105,20 @@ class Meter:
         number = self._number + 1
         units, cost_nano = reservation.units, reservation.cost_nano
         accepted = Reserve(number, request_id, tenant, key, deployment, unit, units, cost_nano, reservation.at_s)
-        try:
-            if units > MAX_UNITS or cost_nano > MAX_COST_NANO:
-                raise InvalidInput(f"{units:,} units are more than one request may have; send fewer at a time")
-            self._segments.append(self._with_marks(accepted))
-        except (StorageFailed, InvalidInput):
+        if units > MAX_UNITS or cost_nano > MAX_COST_NANO:
             reservation.undo()
-            raise
-        self._marked()
+            raise InvalidInput(f"{units:,} units are more than one request may have; send fewer at a time")
+        self._fresh[number] = accepted
+        if self._later is None or self._is_stuck:
+            try:
+                self.commit()
+            except StorageFailed:
+                del self._fresh[number]
+                reservation.undo()
+                raise
+        elif not self._is_due:
+            self._is_due = True
+            self._later(self._come_due)
         self._number = number
         return Ticket(accepted, reservation)
 
@@ -102,12 +131,32 @@ class Meter:
         queue_us: int,
         compute_us: int,
         answer: StoredAnswer | None = None,
+        code: str = "",
     ) -> int:
-        """What the request costs, in billionths of the currency. `answer` is kept for its retry.
+        """What the request costs, in billionths of the currency. `answer` is kept for its retry, `code` says what there is to
+        say of the units.
 
         Raises StorageFailed: then it costs nothing, and the answer must not be sent. Raises ValueError for more units than
         were reserved.
         """
+        cost_nano = self.prepare(
+            ticket, model=model, units=units, queue_us=queue_us, compute_us=compute_us, answer=answer, code=code
+        )
+        self.commit()
+        return cost_nano
+
+    def prepare(
+        self,
+        ticket: Ticket,
+        *,
+        model: str,
+        units: int,
+        queue_us: int,
+        compute_us: int,
+        answer: StoredAnswer | None = None,
+        code: str = "",
+    ) -> int:
+        """The same, once `commit` was called; until then the answer must not be sent."""
         _check(ticket, "settle")
         accepted = ticket.accepted
         if units > accepted.units:
@@ -130,18 +179,42 @@ class Meter:
             queue_us,
             compute_us,
             "answered",
-            "",
+            code,
             "unknown",
         )
-        try:
-            self._segments.append_at_any_cost(self._with_marks(Settle(record, answer)))
-        except StorageFailed:
-            self._void(ticket)
-            raise
-        self._marked()
-        ticket.state = "settled"
-        ticket.reservation.settle(units=units, cost_nano=cost_nano)
+        ticket.state = "prepared"
+        self._ends.append((ticket, record, answer))
         return cost_nano
+
+    def commit(self) -> None:
+        """Everything that was accepted, prepared and delivered until now is on record, with one write.
+
+        Raises StorageFailed: then nothing of it is, and what was prepared costs nothing and must not be sent.
+        """
+        fresh, ends = self._fresh, self._ends
+        if not fresh and not ends:
+            self._write(self._delivered_mark() + self._void_mark())
+            return
+        endings = {record.number: Answered(record, answer) for _, record, answer in ends}
+        # In the order of their numbers, so that what is torn in the middle lacks no number before the last.
+        begun = b"".join([encode_frame(endings.get(number, accepted)) for number, accepted in fresh.items()])
+        ended = b"".join([encode_frame(Settle(record, answer)) for _, record, answer in ends if record.number not in fresh])
+        try:
+            self._write(self._delivered_mark() + begun + self._void_mark() + ended, at_any_cost=bool(ends))
+        except StorageFailed:
+            self._ends = []
+            for ticket, _, _ in ends:
+                self._lose(ticket)
+            raise
+        fresh.clear()
+        self._ends = []
+        for ticket, record, _ in ends:
+            if record.status == "answered":
+                ticket.state = "settled"
+                ticket.reservation.settle(units=record.units, cost_nano=record.cost_nano)
+            else:
+                ticket.state = "voided"
+                ticket.reservation.void()
 
     def fail(self, ticket: Ticket, code: str, *, model: str = "") -> None:
         """It ends in the named error of that code, and costs nothing."""
@@ -165,10 +238,7 @@ class Meter:
 
         Raises StorageFailed; it waits on then.
         """
-        marks = self._marks()
-        if marks:
-            self._segments.append(marks)
-            self._marked()
+        self.commit()
 
     def close(self) -> None:
         """The last frame. What is open then was not answered."""
@@ -176,10 +246,17 @@ class Meter:
             self.flush()
         self._segments.close(self._number)
 
+    def _come_due(self) -> None:
+        self._is_due = False
+        with suppress(StorageFailed):  # who was prepared finds it voided; what was accepted waits on
+            self.commit()
+
     def _end(self, ticket: Ticket, status: Status, code: str, model: str) -> None:
         if ticket.state == "voided":  # as after a settling that the disk refused
             return
         _check(ticket, "void")
+        if ticket.state == "prepared":
+            self._ends = [one for one in self._ends if one[0] is not ticket]
         of = ticket.accepted
         record = UsageRecord(
             self._writer,
@@ -199,34 +276,35 @@ class Meter:
             code,
             "none",
         )
-        try:
-            self._segments.append_at_any_cost(self._with_marks(Settle(record)))
-        except StorageFailed:  # it failed already, and is on record as one without an end
-            self._void(ticket)
-            return
-        self._marked()
-        ticket.state = "voided"
-        ticket.reservation.void()
+        ticket.state = "prepared"
+        self._ends.append((ticket, record, None))
+        with suppress(StorageFailed):  # it failed already, and is on record as one without an end
+            self.commit()
 
-    def _void(self, ticket: Ticket) -> None:
+    def _lose(self, ticket: Ticket) -> None:
         """There is no frame of its end; a later frame says so."""
         ticket.state = "voided"
         self._voided.append(ticket.accepted.number)
         ticket.reservation.void()
 
-    def _with_marks(self, frame: Frame) -> bytes:
-        if self._delivered or self._voided:
-            return self._marks() + encode_frame(frame)
-        return encode_frame(frame)
+    def _write(self, data: bytes, *, at_any_cost: bool = False) -> None:
+        """The frames, and the marks that are among them."""
+        if not data:
+            return
+        self._is_stuck = True
+        if at_any_cost:
+            self._segments.append_at_any_cost(data)
+        else:
+            self._segments.append(data)
+        self._is_stuck = False
+        self._delivered.clear()
+        self._voided.clear()
 
-    def _marks(self) -> bytes:
-        marks = encode_frame(Delivered(self._delivered)) if self._delivered else b""
-        return marks + encode_frame(Void(self._voided)) if self._voided else marks
+    def _delivered_mark(self) -> bytes:
+        return encode_frame(Delivered(self._delivered)) if self._delivered else b""
 
-    def _marked(self) -> None:
-        if self._delivered or self._voided:
-            self._delivered.clear()
-            self._voided.clear()
+    def _void_mark(self) -> bytes:
+        return encode_frame(Void(self._voided)) if self._voided else b""
 
 
 def _check(ticket: Ticket, event: str) -> None:

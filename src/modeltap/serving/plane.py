@@ -3,8 +3,11 @@
 version = plane.find(call, name, wanted_version)     may it, is it there, is it loaded
 outputs = await plane.infer(call, inputs, rows)      reserved before it runs; cancelled if the caller leaves
 plane.submit(call, inputs, rows, done)               the same without a task, for the hot path
+plane.generate(call, requests, deliver, …)           of a language model: texts, as they come
 plane.settle(call)                                   after the answer was encoded, before its first byte is sent
+plane.prepare(call) …; plane.commit()                the same for those that were answered together
 plane.fail(call, problem) | plane.cancel(call)       for a call that ends otherwise
+plane.break_off(call, problem)                       for a stream that did not come to its end
 plane.delivered(call)                                when its last byte was handed to the system
 """
 
@@ -12,13 +15,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
-from modeltap.batching.queue import Entry
-from modeltap.batching.stack import bucket_of
 from modeltap.domain.deployment import Deployment
+from modeltap.domain.generation import GenerationRequest
 from modeltap.domain.quota import Reservation
 from modeltap.domain.quota_counters import Standing
 from modeltap.domain.signature import Batch
@@ -31,25 +33,25 @@ from modeltap.domain.tenant import (
     Principal,
     Scope,
 )
-from modeltap.errors import Forbidden, ModeltapError, StorageFailed, Unavailable
+from modeltap.errors import Forbidden, InvalidInput, ModeltapError, StorageFailed
 from modeltap.serving.call import Call
-from modeltap.serving.lane import Answered, Work
-from modeltap.serving.limits import LimitKeeper
+from modeltap.serving.generating import DeliverText, Generation
+from modeltap.serving.lane import Answered
+from modeltap.serving.language import LanguageVersion
+from modeltap.serving.limits import Granted, LimitKeeper, Refused
 from modeltap.serving.meter import Meter, Ticket
 from modeltap.serving.router import Router
+from modeltap.serving.submission import ClientGone, Submission
+from modeltap.serving.upstream import UpstreamVersion
 from modeltap.serving.version import Version
+
+AnyVersion = Version | LanguageVersion | UpstreamVersion
 
 
 class Commit(Protocol):
     """Brings what was written to the disk itself, for all who wait at the same time."""
 
     async def flush_power(self) -> None: ...
-
-
-class ClientGone(Unavailable):
-    """Nobody waits for the answer any more."""
-
-    code = "client_gone"
 
 
 def public_caller(deployment: Deployment) -> Principal:
@@ -94,7 +96,26 @@ class Plane:
         return [(d, self._router.status(d), self._router.failure(d) or "") for d in allowed.values()]
 
     def find(self, call: Call, name: str | None, wanted: str | None = None, *, scope: Scope = "predict") -> Version:
-        """The loaded version that answers. Raises Forbidden, NotFound, and Loading while it is being loaded."""
+        """The loaded version that answers. Raises Forbidden, NotFound, Loading while it is being loaded, and InvalidInput for a
+        language model, which answers elsewhere."""
+        version = self._lead(call, name, wanted, scope)
+        if not isinstance(version, Version):
+            raise InvalidInput(f"'{version.model_id}' writes text; ask it at /v1/chat/completions or /v1/completions")
+        return version
+
+    def find_language(self, call: Call, name: str) -> LanguageVersion:
+        """The loaded language model. Raises the same, and InvalidInput for a version that is none."""
+        version = self._lead(call, name, None, "predict")
+        if not isinstance(version, LanguageVersion):
+            raise InvalidInput(f"'{name}' is no language model; ask it at /predict/{name}", fields=[("model", "writes none")])
+        return version
+
+    def find_writer(self, call: Call, name: str) -> LanguageVersion | UpstreamVersion:
+        """The same, also where a server elsewhere writes the text."""
+        version = self._lead(call, name, None, "predict")
+        return version if isinstance(version, UpstreamVersion) else self.find_language(call, name)
+
+    def _lead(self, call: Call, name: str | None, wanted: str | None, scope: Scope) -> AnyVersion:
         principal = call.principal
         if scope not in principal.scopes:
             raise Forbidden(
@@ -108,8 +129,8 @@ class Plane:
         elif principal.models is not None and deployment.name not in principal.models:
             raise Forbidden(f"the key is not for '{deployment.name}'; it is for: {', '.join(sorted(principal.models))}")
         call.deployment = deployment
-        call.version = self._router.version(deployment, wanted)
-        return call.version
+        version = call.version = self._router.version(deployment, wanted)
+        return version
 
     def submit(self, call: Call, inputs: Batch, rows: int, done: Answered) -> None:
         """Reserves, queues, runs; `done` is called once with the outputs or the failure, later or before this returns.
@@ -117,78 +138,19 @@ class Plane:
         With outputs the call was accepted, and must be settled or failed. Failures: RateLimited, BudgetSpent, Overloaded and
         StorageFailed, of which nothing is recorded; what the engine raised; ClientGone.
         """
-        version, deployment = call.version, call.deployment
-        assert version is not None and deployment is not None, "find comes before submit"
-        lane = version.lane
-        connection = call.connection
-        is_open = True
-
-        def finished(outcome: Batch | BaseException) -> None:
-            nonlocal is_open
-            if not is_open:
-                return
-            is_open = False
-            work.done = _over  # what holds each other would lie in memory until somebody looks for such circles
-            call.cancel = None
-            version.in_flight -= 1
-            version.last_used_s = time.monotonic()
-            call.queue_s, call.compute_s = work.queue_s, work.compute_s
-            version.statistics.count_request(
-                rows=rows,
-                queue_s=work.queue_s,
-                compute_s=work.compute_s,
-                took_s=version.last_used_s - call.started_s,
-                is_answered=not isinstance(outcome, BaseException),
-            )
-            if connection is not None:
-                connection.on_lost = None
-            if not isinstance(outcome, BaseException):
-                try:
-                    version.check(outcome)
-                except ModeltapError as problem:
-                    outcome = problem
-            done(outcome)
-
-        def gone() -> None:
-            lane.cancel(entry)
-            finished(ClientGone("the client closed the connection"))
-
-        def granted(reservation: Reservation) -> None:
-            if not is_open:
-                reservation.undo()
-                return
-            try:
-                lane.submit(entry)
-            except ModeltapError as problem:
-                reservation.undo()
-                finished(problem)
-                return
-            try:
-                call.ticket = self._open(call, deployment, version, reservation)
-            except ModeltapError as problem:  # the meter has undone the reservation
-                lane.cancel(entry)
-                finished(problem)
-
-        work = Work(inputs, finished)
-        entry = self._entry(call, deployment, version, work, rows)
-        call.queued_s = time.monotonic()
-        version.in_flight += 1
-        call.units = rows
-        call.cancel = gone
-        if connection is not None:
-            connection.on_lost = gone
+        submission = Submission(call, inputs, rows, self._meter, done)
         try:
             self._limits.reserve(
                 call.principal.key,
                 call.principal.tenant,
-                rows,
-                deployment.terms.price.cost_nano(version.unit, rows),
+                call.units,
+                submission.price_nano,
                 self._wall(),
-                granted,
-                finished,
+                submission.granted,
+                submission.ended,
             )
         except ModeltapError as problem:
-            finished(problem)
+            submission.ended(problem)
 
     async def infer(self, call: Call, inputs: Batch, rows: int) -> Batch:
         """The same, as something to wait for. Raises what `submit` raises, what the engine raised, and ClientGone."""
@@ -210,20 +172,75 @@ class Plane:
                 call.cancel()
             raise
 
-    def _entry(self, call: Call, deployment: Deployment, version: Version, work: Work, rows: int) -> Entry:
-        size_bytes = 0
-        for array in work.inputs.values():
-            size_bytes += array.nbytes
-        return Entry(
-            rows,
-            size_bytes=size_bytes,
-            deadline_s=call.deadline_s or call.started_s + deployment.terms.deadline_ms / 1000,
-            bucket=bucket_of(work.inputs) if version.bucket is None else version.bucket,
-            priority=call.priority,
-            payload=work,
-        )
+    def generate(
+        self, call: Call, requests: Sequence[GenerationRequest], deliver: DeliverText, *, prompt_tokens: int
+    ) -> Generation:
+        """Reserves `prompt_tokens` and what the requests may write at most, then begins with all of them; `deliver` gets what
+        comes, and every failure: what `submit` tells of, and ReplicaLost.
 
-    def _open(self, call: Call, deployment: Deployment, version: Version, reservation: Reservation) -> Ticket:
+        `call.units` are the prompt's tokens; whoever answers adds the ids that it hands on, and settles. Until then it is told
+        if the client leaves, also after the last text.
+        """
+        version, deployment = call.version, call.deployment
+        assert isinstance(version, LanguageVersion) and deployment is not None, "find_language comes before generate"
+        connection = call.connection
+
+        def ended(problem: ModeltapError | None) -> None:
+            call.cancel = None
+            version.in_flight -= 1
+            call.queue_s, call.compute_s = generation.spent()
+            generation.count(prompt_tokens, is_answered=problem is None)
+
+        def granted(reservation: Reservation) -> None:
+            if generation.is_over:
+                reservation.undo()
+                return
+            try:
+                generation.begin()
+            except ModeltapError as problem:
+                reservation.undo()
+                generation.end(problem)
+                return
+            try:
+                call.ticket = self._open(call, deployment, version, reservation)
+            except ModeltapError as problem:  # the meter has undone the reservation
+                generation.end(problem)
+
+        def gone() -> None:
+            generation.leave(ClientGone("the client closed the connection"))
+
+        generation = Generation(version, requests, deliver, ended=ended)
+        units = prompt_tokens + sum(request.sampling.max_tokens for request in requests)
+        call.queued_s = time.monotonic()
+        call.units = prompt_tokens
+        version.in_flight += 1
+        call.cancel = gone
+        if connection is not None:
+            connection.on_lost = gone
+        try:
+            generation.check_room()
+            cost_nano = deployment.terms.price.cost_nano(version.unit, units)
+            self._limits.reserve(
+                call.principal.key, call.principal.tenant, units, cost_nano, self._wall(), granted, generation.end
+            )
+        except ModeltapError as problem:
+            generation.end(problem)
+        return generation
+
+    def reserve(self, call: Call, units: int, granted: Granted, refused: Refused) -> None:
+        """For an upstream's call, of which so many units are the most. One of the two is called once, or RateLimited or
+        BudgetSpent is raised; what was granted is to be accepted."""
+        version, deployment, caller = call.version, call.deployment, call.principal
+        assert version is not None and deployment is not None, "find_writer comes before reserve"
+        cost_nano = deployment.terms.price.cost_nano(version.unit, units)
+        self._limits.reserve(caller.key, caller.tenant, units, cost_nano, self._wall(), granted, refused)
+
+    def accept(self, call: Call, reservation: Reservation) -> None:
+        """The call is on record, and must be settled or failed. Raises StorageFailed; then the reservation is undone."""
+        assert call.version is not None and call.deployment is not None, "reserve comes before accept"
+        call.ticket = self._open(call, call.deployment, call.version, reservation)
+
+    def _open(self, call: Call, deployment: Deployment, version: AnyVersion, reservation: Reservation) -> Ticket:
         """The request is accepted: its reservation is on record. Raises StorageFailed."""
         return self._meter.accept(
             reservation,
@@ -239,17 +256,26 @@ class Plane:
 
         Raises StorageFailed: then the answer must not be sent.
         """
-        if call.ticket is None:
-            return
+        if call.ticket is not None:
+            self.prepare(call)
+            self.commit()
+
+    def prepare(self, call: Call) -> None:
+        """The same for several calls, before one `commit` of them all. Each was accepted."""
         assert call.version is not None
-        call.cost_nano = self._meter.settle(
+        call.cost_nano = self._meter.prepare(
             call.ticket,
             model=call.version.model_id,
             units=call.units,
             queue_us=round(call.queue_s * 1e6),
             compute_us=round(call.compute_s * 1e6),
             answer=call.idempotency,
+            code=call.remark,
         )
+
+    def commit(self) -> None:
+        """The records are written. Raises StorageFailed: then no answer that was prepared may be sent."""
+        self._meter.commit()
 
     def fail(self, call: Call, problem: ModeltapError) -> None:
         """The call ends in a named error and is not charged."""
@@ -262,6 +288,20 @@ class Plane:
         else:
             self._meter.fail(ticket, problem.code, model=model)
 
+    def break_off(self, call: Call, problem: ModeltapError) -> None:
+        """A stream ends before its end. If the client left, what was handed on until then is charged; else it costs nothing."""
+        if call.connection is not None:
+            call.connection.on_lost = None
+        if call.cancel is not None:
+            call.cancel()
+        if call.ticket is None or call.ticket.state == "settled":
+            return
+        if isinstance(problem, ClientGone) and call.num_forwarded:
+            with suppress(StorageFailed):
+                self.settle(call)
+        else:
+            self.fail(call, problem)
+
     def delivered(self, call: Call) -> None:
         """Its last byte was handed to the system."""
         if call.ticket is not None:
@@ -271,7 +311,3 @@ class Plane:
         """Deliveries that were noted are on record: when a connection closes, and when there is nothing else to do."""
         with suppress(StorageFailed):  # they wait on
             self._meter.flush()
-
-
-def _over(_outcome: Batch | BaseException) -> None:
-    """The request has ended; nobody waits for more."""

@@ -18,16 +18,14 @@ from modeltap.domain.replica import Restart, plan_restart
 from modeltap.domain.snapshot import DeploymentSnapshot
 from modeltap.domain.tenant import ANONYMOUS_KEY_ID, Principal
 from modeltap.errors import Broken, Loading, ModeltapError, NotFound, Unauthenticated, Unavailable
-from modeltap.serving.loading import Loaded, MakeRoom, Placement, placement_of
+from modeltap.serving.loading import Loaded, MakeRoom, Placement, Served, placement_of
 from modeltap.serving.residency import Resident, plan_unloading
-from modeltap.serving.version import Version
 
 EAGER = 8
 """So many versions that are new in a snapshot are loaded before their first call, those whose deployment changed last."""
 RETRY_S = 1.0
 """A caller whose version is being loaded is told to come back after it."""
 SWEEP_S = 10.0
-DRAIN_S = 30.0
 DRAIN_STEP_S = 0.01
 LONGEST_NAME = 200
 """Of what a request named and does not exist, in the answer that says so."""
@@ -69,7 +67,7 @@ class Router:
         self._wanted: dict[Name, Placement] = {}
         self._used: dict[Placement, int] = {}
         """Every placement that the snapshot names, and the longest deadline of those who do, in milliseconds."""
-        self._serving: dict[Name, Version] = {}
+        self._serving: dict[Name, Served] = {}
         self._loaded: dict[Placement, Loaded] = {}
         self._loading: dict[Placement, asyncio.Task[None]] = {}
         self._reserved: dict[Placement, int] = {}
@@ -94,7 +92,7 @@ class Router:
             found = self._snapshot.deployments.get(principal.tenant, {}).get(name)
         return found or self._snapshot.find(principal.tenant, None if name is None else name[:LONGEST_NAME])
 
-    def version(self, deployment: Deployment, wanted: str | None) -> Version:
+    def version(self, deployment: Deployment, wanted: str | None) -> Served:
         """The loaded version that answers: the one asked for, or the deployment's own. While that is loaded, the one before.
 
         Raises NotFound for a version that it does not route to; Loading, and has it loaded; Unavailable if that failed.
@@ -167,7 +165,7 @@ class Router:
         placement = placement_of(deployment.routes[0], deployment.terms)
         loaded = self._loaded.get(placement)
         if loaded is not None:
-            return "ready" if loaded.version.lane.replicas else "loading"
+            return "ready" if loaded.version.is_ready else "loading"
         if placement in self._loading:
             return "loading"
         return "failed" if placement in self._failures else "unloaded"
@@ -336,14 +334,14 @@ class Router:
 
 
 async def _close(loaded: Loaded) -> None:
-    for _ in range(int(DRAIN_S / DRAIN_STEP_S)):
+    for _ in range(int(loaded.drain_s / DRAIN_STEP_S)):
         if not loaded.version.in_flight:
             break
         await asyncio.sleep(DRAIN_STEP_S)
     await loaded.fleet.close()
 
 
-def _number(version: Version) -> str:
+def _number(version: Served) -> str:
     return version.model_id.rpartition("@")[2]
 
 

@@ -10,6 +10,8 @@ import numpy as np
 
 from modeltap.bundle.files import Bundle
 from modeltap.data.rows import RowReader
+from modeltap.data.subwords import count_ids, id_rows
+from modeltap.data.text_reading import TEXTS, read_fitted
 from modeltap.domain.signature import Batch
 from modeltap.errors import InvalidValue
 from modeltap.serving.lane import Lane
@@ -29,7 +31,9 @@ class Version:
         self.digest = digest
         self.manifest = bundle.manifest
         self.signature = bundle.manifest.signature
-        self.reader = RowReader(bundle.manifest.schema)
+        self.texts = read_fitted(bundle.files).open() if task.unit == "token" and TEXTS in bundle.files else None
+        """How its texts become ids, where these are what is charged."""
+        self.reader = RowReader(bundle.manifest.schema, read_on=None if self.texts is None else self._as_ids)
         self.takes_pictures = any(column.kind == "image" for column in self.reader.features)
         self.tensors: Any = None
         """How the Open Inference Protocol reads its tensors: kept here by whoever made it first."""
@@ -48,6 +52,11 @@ class Version:
         self._decode = task.decode
         self._only_finite = task.only_finite
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether an engine takes batches now."""
+        return bool(self.lane.replicas)
+
     def _ran(self, rows: int, run_s: float) -> None:
         self.statistics.count_run(rows, run_s)
         if self._observe is not None:
@@ -61,6 +70,17 @@ class Version:
             yield
         finally:
             self.in_flight -= 1
+
+    def _as_ids(self, inputs: Batch) -> Batch:
+        """The texts as ids, read once: they are counted before they run."""
+        assert self.texts is not None
+        return {name: id_rows(self.texts.read(values.tolist())) for name, values in inputs.items()}
+
+    def units_of(self, inputs: Batch, rows: int) -> int:
+        """What the rows are charged: themselves, or the ids that are read of them."""
+        if self.texts is None:
+            return rows
+        return sum(count_ids(text) for text in inputs[self.signature.inputs[0].name].tolist())
 
     def answers(self, outputs: Batch) -> list[Any]:
         """One JSON-ready answer a row, as the task shows it."""

@@ -19,7 +19,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 from modeltap.errors import Conflict, DatabaseTooNew, ModeltapError, StorageFailed, Unavailable
 from modeltap.storage.disk import disk_failures, sync_directory
 
-REVISIONS = ("0001", "0002", "0003", "0004")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 HEAD = REVISIONS[-1]
 FILE_NAME = "modeltap.db"
 BUSY_TIMEOUT_S = 15.0

@@ -17,7 +17,8 @@ from modeltap.storage.artifacts import ArtifactStore
 from modeltap.storage.backup import STAGING_PREFIXES
 from modeltap.storage.database import Database
 from modeltap.storage.disk import disk_failures
-from modeltap.storage.tables import dataset_versions, deployment_routes, jobs, model_versions
+from modeltap.storage.files import drop_expired
+from modeltap.storage.tables import dataset_versions, deployment_routes, jobs, model_versions, stored_files
 
 RESUMABLE_FOR = timedelta(days=7)
 """What a failed or cancelled job needs is kept so long, in case it is resumed; and so are the answers of a batch."""
@@ -41,8 +42,10 @@ def collect(database: Database, artifacts: ArtifactStore, now: datetime, grace_s
     job has stored is not yet named anywhere, so nothing goes that is younger than the oldest of them.
 
     Used are the datasets, the versions with their reports, what deployments route to, and what a job names that has not
-    ended or may be resumed; with all members of a tree. Raises StorageFailed, Unavailable.
+    ended or may be resumed; with all members of a tree, and the files of clients until they expire. Raises StorageFailed,
+    Unavailable.
     """
+    drop_expired(database, now)
     with database.reading() as connection:
         known = [Job(**row._mapping) for row in connection.execute(select(jobs))]
         used = set(_named_digests(connection, [job for job in known if may_run(job, now)]))
@@ -81,7 +84,7 @@ def has_output(job: Job, now: datetime) -> bool:
 
 
 def _named_digests(connection: Connection, runnable: Sequence[Job]) -> Iterator[str]:
-    for column in (dataset_versions.c.digest, model_versions.c.digest, model_versions.c.report):
+    for column in (dataset_versions.c.digest, model_versions.c.digest, model_versions.c.report, stored_files.c.digest):
         yield from connection.scalars(select(column).where(column.is_not(None)).distinct())
     yield from connection.scalars(select(deployment_routes.c.digest).where(deployment_routes.c.slot == "now").distinct())
     for job in runnable:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Row, func, insert, literal, select, true, update
 
-from modeltap.domain.job import JOB_KINDS, MAX_ATTEMPTS, Job, JobEvent, JobKind, JobState, Wanted, next_state
+from modeltap.domain.job import JOB_KINDS, MAX_ATTEMPTS, Job, JobEvent, JobKind, JobState, Via, Wanted, next_state
 from modeltap.errors import Conflict, InvalidInput, LeaseLost, NotFound
 from modeltap.faults import crash_point
 from modeltap.storage.database import Database
@@ -32,11 +32,13 @@ class JobRepository:
         self._database = database
         self._tenant = tenant
 
-    def add(self, kind: JobKind, spec: dict[str, Any], now: datetime) -> Job:
-        """The new job, queued."""
+    def add(
+        self, kind: JobKind, spec: dict[str, Any], now: datetime, *, via: Via | None = None, job_id: str | None = None
+    ) -> Job:
+        """The new job, queued; under `job_id`, one of `new_job_id`, where its spec names it."""
         if kind not in JOB_KINDS:
             raise InvalidInput(f"there is no job of kind '{kind}'; kinds: {', '.join(JOB_KINDS)}")
-        job = Job(id=new_job_id(), tenant=self._tenant, kind=kind, state="queued", spec=spec, created_at=now)
+        job = Job(id=job_id or new_job_id(), tenant=self._tenant, kind=kind, state="queued", spec=spec, created_at=now, via=via)
         with self._database.writing() as connection:
             connection.execute(insert(jobs).values(**msgspec.structs.asdict(job)))
         crash_point("job.queued")
@@ -50,6 +52,25 @@ class JobRepository:
     def list(self, state: JobState | None = None, *, limit: int | None = 100) -> tuple[Job, ...]:
         """The newest first, of one state or of all; `limit` None is all of them."""
         return _list(self._database, self._own, state, JOB_KINDS, limit)
+
+    def page(self, via: Via, kind: JobKind, *, after: Job | None = None, limit: int = 100) -> tuple[Job, ...]:
+        """Those of that kind that came that way, the newest first; those that came before `after`, where it is given."""
+        query = select(jobs).where(self._own, jobs.c.via == via, jobs.c.kind == kind)
+        if after is not None:
+            created_at = literal(after.created_at, UtcTime())
+            is_older = (jobs.c.created_at == created_at) & (jobs.c.id < after.id)
+            query = query.where((jobs.c.created_at < created_at) | is_older)
+        with self._database.reading() as connection:
+            rows = connection.execute(query.order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(limit))
+            return tuple(map(_job, rows))
+
+    def note_result(self, job_id: str, result: dict[str, Any]) -> Job:
+        """The job with a result that was made of what it left: one that was stopped, and has none. Raises NotFound."""
+        with self._database.writing() as connection:
+            job = _get(connection, self._own, job_id, lock=True)
+            if job.state not in ("failed", "cancelled") or job.result is not None:
+                return job
+            return _update(connection, job_id, {"result": result})
 
     def ask(self, job_id: str, wanted: Literal["pause", "cancel"], now: datetime) -> Job:
         """The job after a person asked to pause or cancel it: at once if it does not run, else noted for its runner.

@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select, update
 
-from modeltap.domain.model import Manifest, ModelVersion, next_state
+from modeltap.domain.model import Manifest, ModelVersion, VersionState, next_state
 from modeltap.domain.names import LATEST, parse_alias, parse_name, parse_ref
 from modeltap.errors import Conflict, NotFound, nearest
 from modeltap.faults import crash_point
@@ -42,11 +42,12 @@ class ModelRepository:
         job: str | None,
         now: datetime,
         *,
+        state: VersionState = "candidate",
         report: str | None = None,
         evaluation: dict[str, Any] | None = None,
         history: Sequence[dict[str, Any]] = (),
     ) -> ModelVersion:
-        """The new candidate, under the next number; numbers of removed versions are not given again.
+        """The new version, under the next number; numbers of removed versions are not given again.
 
         A job has one version: if it registers again after a crash it gets the version it registered first.
         Raises InvalidInput for the name.
@@ -66,7 +67,7 @@ class ModelRepository:
                 name=name,
                 version=last + 1,
                 digest=digest,
-                state="candidate",
+                state=state,
                 manifest=manifest,
                 job=job,
                 created_at=now,

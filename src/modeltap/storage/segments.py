@@ -32,8 +32,8 @@ _DOING = "writing a usage record"
 Durability = Literal["process", "power"]
 
 
-class SegmentFile(msgspec.Struct, frozen=True, order=True):
-    """A segment on the disk; those of one writer are in the order of their index."""
+class SegmentFile(msgspec.Struct, frozen=True):
+    """A segment on the disk."""
 
     writer: str
     index: int
@@ -51,7 +51,8 @@ def segment_files(folder: Path) -> list[SegmentFile]:
     if not folder.is_dir():
         return []
     found = [(match, path) for path in folder.iterdir() if (match := _FILE.fullmatch(path.name))]
-    return sorted(SegmentFile(match[1], int(match[2]), path) for match, path in found)
+    files = [SegmentFile(match[1], int(match[2]), path) for match, path in found]
+    return sorted(files, key=lambda file: (file.writer, file.index))
 
 
 def locked_writers(folder: Path) -> list[str]:

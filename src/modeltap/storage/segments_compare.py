@@ -13,7 +13,7 @@ from modeltap.domain.usage import UsageRecord
 from modeltap.storage.database import Database
 from modeltap.storage.disk import disk_failures
 from modeltap.storage.segments import SegmentFile, segment_files
-from modeltap.storage.segments_frames import Delivered, Reserve, Settle, Void, parse_frames
+from modeltap.storage.segments_frames import Answered, Delivered, Reserve, Settle, Void, parse_frames
 from modeltap.storage.usage_tables import usage_open, usage_records, usage_segments
 
 PAGE_NUMBERS = 500
@@ -57,7 +57,7 @@ def _writer_differences(connection: Connection, writer: str, files: list[Segment
         for frame in frames:
             if isinstance(frame, Reserve):
                 reserved.add(frame.number)
-            elif isinstance(frame, Settle):
+            elif isinstance(frame, Settle | Answered):
                 ended[frame.record.number] = frame.record
             elif isinstance(frame, Delivered):
                 marked.update(frame.numbers)

@@ -1,6 +1,7 @@
 """The frames of a usage segment: u32 length, u32 CRC-32 of the payload (little-endian), payload in MessagePack.
 
-Each request has a number in its writer: 1, 2, 3, … Its frames are Reserve, then Settle or Void, and later Delivered.
+Each request has a number in its writer: 1, 2, 3, … Its frames are Reserve, then Settle or Void, and later Delivered; of one
+that had ended before its Reserve was written, Answered in the place of both.
 """
 
 from __future__ import annotations
@@ -66,7 +67,14 @@ class Close(msgspec.Struct, frozen=True, array_like=True, tag=5):
     last_number: int
 
 
-Frame = Head | Reserve | Settle | Void | Delivered | Close
+class Answered(msgspec.Struct, frozen=True, array_like=True, tag=6, gc=False):
+    """The request was accepted and ended; it has no other frame before."""
+
+    record: UsageRecord
+    answer: StoredAnswer | None = None
+
+
+Frame = Head | Reserve | Settle | Void | Delivered | Close | Answered
 
 _pack = struct.Struct("<II").pack
 _unpack_from = struct.Struct("<II").unpack_from

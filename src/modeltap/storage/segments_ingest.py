@@ -21,7 +21,18 @@ from modeltap.errors import StorageFailed
 from modeltap.storage.database import Database
 from modeltap.storage.disk import disk_failures
 from modeltap.storage.segments import SegmentFile, forget_lock, is_alive, locked_writers, segment_files
-from modeltap.storage.segments_frames import FORMAT, Close, Delivered, Frame, Head, Reserve, Settle, Void, parse_frames
+from modeltap.storage.segments_frames import (
+    FORMAT,
+    Answered,
+    Close,
+    Delivered,
+    Frame,
+    Head,
+    Reserve,
+    Settle,
+    Void,
+    parse_frames,
+)
 from modeltap.storage.usage_tables import (
     idempotent_answers,
     usage_open,
@@ -220,9 +231,15 @@ class _Batch:
                     self.ended_before.append(number)
                 if frame.answer is not None:
                     self.answers.append((frame.record, frame.answer))
+            elif type(frame) is Answered:
+                number = frame.record.number
+                self.records[number] = frame.record
+                self.last_number = max(self.last_number, number)
+                if frame.answer is not None:
+                    self.answers.append((frame.record, frame.answer))
             elif type(frame) is Reserve:
                 self.opened[frame.number] = frame
-                self.last_number = frame.number
+                self.last_number = max(self.last_number, frame.number)
             elif type(frame) is Delivered:
                 for number in frame.numbers:
                     if number in self.records:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     CheckConstraint,
     Column,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
 )
 from sqlalchemy.types import TypeDecorator
 
@@ -180,9 +182,11 @@ jobs = Table(
     Column("progress", JsonText()),
     Column("result", JsonText()),
     Column("error", JsonText()),
+    Column("via", String(16)),
     Index("ix_jobs_state_created", "state", "created_at", "id"),
     Index("ix_jobs_tenant_created", "tenant", "created_at", "id"),
     Index("ix_jobs_tenant_state", "tenant", "state", "created_at", "id"),
+    Index("ix_jobs_via", "tenant", "via", "kind", "created_at", "id"),
 )
 """The first index is of the queue, which has the jobs of all tenants in one order."""
 
@@ -211,3 +215,21 @@ deployment_routes = Table(
     ForeignKeyConstraint(["tenant", "deployment"], ["deployments.tenant", "deployments.name"], name="fk_routes_deployment"),
     Index("ix_routes_model", "tenant", "model", "version"),
 )
+
+stored_files = Table(
+    "stored_files",
+    metadata,
+    _owner(),
+    Column("id", String(32), primary_key=True),
+    Column("key", String(80), nullable=False),
+    Column("purpose", String(32), nullable=False),
+    Column("filename", String(255), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("made_by", String(64)),
+    Column("created_at", UtcTime(), nullable=False),
+    Column("expires_at", UtcTime()),
+    UniqueConstraint("tenant", "made_by", name="uq_files_made_by"),
+    Index("ix_files_tenant_created", "tenant", "created_at", "id"),
+)
+"""Of OpenAI's protocol. Its columns are the fields of StoredFile."""

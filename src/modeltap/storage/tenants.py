@@ -16,7 +16,17 @@ from modeltap.domain.tenant import ANONYMOUS_TENANT, DEFAULT_TENANT, Limits, Ten
 from modeltap.errors import Conflict, InvalidInput, NotFound
 from modeltap.storage.database import Database
 from modeltap.storage.limit_history import record_limits
-from modeltap.storage.tables import dataset_versions, datasets, deployments, jobs, keys, model_versions, models, tenants
+from modeltap.storage.tables import (
+    dataset_versions,
+    datasets,
+    deployments,
+    jobs,
+    keys,
+    model_versions,
+    models,
+    stored_files,
+    tenants,
+)
 
 
 class TenantRepository:
@@ -99,6 +109,7 @@ def _owned(connection: Connection, tenant: str) -> list[str]:
         (deployments, true(), "deployment", "deployments"),
         (model_versions, true(), "model version", "model versions"),
         (dataset_versions, true(), "dataset version", "dataset versions"),
+        (stored_files, true(), "file", "files"),
         (jobs, jobs.c.state.not_in(ENDED), "job that has not ended", "jobs that have not ended"),
         (keys, keys.c.revoked_at.is_(None), "key that was not revoked", "keys that were not revoked"),
     )

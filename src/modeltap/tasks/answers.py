@@ -17,6 +17,12 @@ def decode_classes(outputs: Batch, output: str, labels: Sequence[str]) -> list[A
     return answers
 
 
+def decode_vectors(outputs: Batch, output: str, labels: Sequence[str]) -> list[Any]:
+    """The row's vector, as a list."""
+    vectors: list[Any] = outputs[output].tolist()
+    return vectors
+
+
 def decode_numbers(outputs: Batch, output: str, labels: Sequence[str]) -> list[Any]:
     """The predicted number for each row."""
     numbers: list[Any] = outputs[output].tolist()

@@ -6,11 +6,27 @@ from importlib.metadata import entry_points
 
 from modeltap.domain.task import Task
 from modeltap.errors import InvalidRecipe, nearest
-from modeltap.tasks import image_classification, tabular_classification, tabular_regression, tensors
+from modeltap.tasks import (
+    image_classification,
+    tabular_classification,
+    tabular_regression,
+    tensors,
+    text_classification,
+    text_embedding,
+    text_generation,
+)
 
 GROUP = "modeltap.tasks"
 BUILT_IN: dict[str, Task] = {
-    module.TASK.name: module.TASK for module in (tabular_classification, tabular_regression, image_classification)
+    module.TASK.name: module.TASK
+    for module in (
+        tabular_classification,
+        tabular_regression,
+        image_classification,
+        text_classification,
+        text_embedding,
+        text_generation,
+    )
 }
 IMPORTED: dict[str, Task] = {tensors.TASK.name: tensors.TASK}
 """Of models that were not trained here; nothing can be trained for them."""

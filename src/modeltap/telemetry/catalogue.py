@@ -11,6 +11,7 @@ Joined = Literal["sum", "max"]
 
 LATENCY_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 LAG_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+GAPS_S = (0.001, 0.0025, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0)
 
 OPEN_LABELS = frozenset({"deployment", "model"})
@@ -96,6 +97,38 @@ METRICS: dict[str, Metric] = _listed(
         labels=("model",),
         bounds=LATENCY_S,
         help="Runs of the engines, one a batch; the sum's rate is the number of engines that are busy.",
+    ),
+    Metric(
+        name="modeltap_prompt_tokens_total",
+        kind="counter",
+        labels=("model",),
+        help="Tokens of the prompts that language models answered.",
+    ),
+    Metric(
+        name="modeltap_completion_tokens_total",
+        kind="counter",
+        labels=("model",),
+        help="Tokens that language models wrote.",
+    ),
+    Metric(
+        name="modeltap_first_token_seconds",
+        kind="histogram",
+        labels=("model",),
+        bounds=LATENCY_S,
+        help="From the hand-over of a call to its language model to the first token that came back.",
+    ),
+    Metric(
+        name="modeltap_token_gap_seconds",
+        kind="histogram",
+        labels=("model",),
+        bounds=GAPS_S,
+        help="Between two tokens of a call, on average; its texts are written at the same time.",
+    ),
+    Metric(
+        name="modeltap_open_texts",
+        kind="gauge",
+        labels=("model",),
+        help="Texts that are being written, or wait for a place at their engine.",
     ),
     Metric(
         name="modeltap_queue_entries",

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from modeltap.errors import ModeltapError
-from modeltap.telemetry.catalogue import LAG_S, LATENCY_S, METRICS, ROWS, Kind
+from modeltap.telemetry.catalogue import GAPS_S, LAG_S, LATENCY_S, METRICS, ROWS, Kind
+from modeltap.telemetry.dump import Dump
 from modeltap.telemetry.series import Labels, Series, Values
 
 _log = logging.getLogger(__name__)
@@ -33,15 +34,11 @@ _COUNTED = (
     "modeltap_batch_rows",
     "modeltap_engine_run_seconds",
     "modeltap_loop_lag_seconds",
+    "modeltap_prompt_tokens_total",
+    "modeltap_completion_tokens_total",
+    "modeltap_first_token_seconds",
+    "modeltap_token_gap_seconds",
 )
-
-
-class Dump(msgspec.Struct, frozen=True, array_like=True):
-    """The numbers of one process at one moment. `born` differs for each process that ever had the name."""
-
-    process: str
-    born: str
-    numbers: dict[str, list[tuple[Labels, Values]]]
 
 
 class Metrics:
@@ -57,6 +54,7 @@ class Metrics:
         self._counted = series
         self._requests, self._units, self._totals, self._queues, self._computes, self._refusals = list(series.values())[:6]
         self._sizes, self._runs = series["modeltap_batch_rows"], series["modeltap_engine_run_seconds"]
+        self._prompt_tokens, self._completion_tokens, self._first_tokens, self._gaps = list(series.values())[-4:]
         self._lags = series["modeltap_loop_lag_seconds"].cell(())
         self._calls: dict[tuple[str, str, str, int], tuple[Values, _Answered | None]] = {}
         self._batches: dict[str, tuple[Values, Values]] = {}
@@ -109,6 +107,21 @@ class Metrics:
         sizes[-1] += rows
         runs[bisect_left(LATENCY_S, run_s)] += 1
         runs[-1] += run_s
+
+    def observe_text(
+        self, model: str, prompt_tokens: int, completion_tokens: int, first_token_s: float, token_gap_s: float | None
+    ) -> None:
+        """A language model answered a call. The gap is that between two tokens on average, None where one came."""
+        labels = (model,)
+        self._prompt_tokens.cell(labels)[0] += prompt_tokens
+        self._completion_tokens.cell(labels)[0] += completion_tokens
+        first = self._first_tokens.cell(labels)
+        first[bisect_left(LATENCY_S, first_token_s)] += 1
+        first[-1] += first_token_s
+        if token_gap_s is not None:
+            gaps = self._gaps.cell(labels)
+            gaps[bisect_left(GAPS_S, token_gap_s)] += 1
+            gaps[-1] += token_gap_s
 
     def observe_lag(self, lag_s: float) -> None:
         """The event loop came so much later than planned."""

@@ -9,7 +9,7 @@ from itertools import accumulate
 import msgspec
 
 from modeltap.telemetry.catalogue import METRICS
-from modeltap.telemetry.metrics import Dump
+from modeltap.telemetry.dump import Dump
 from modeltap.telemetry.series import Series
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"

@@ -87,10 +87,12 @@ class Batches:
         return gathered[:-1], gathered[-1]
 
 
-def in_order(inputs: list[Tensor], target: Tensor, *, device: torch.device) -> Iterator[tuple[list[Tensor], Tensor]]:
-    """All rows in their order, as many at a time as stay in the processor's cache."""
+def in_order(
+    inputs: list[Tensor], target: Tensor, *, device: torch.device, most_rows: int | None = None
+) -> Iterator[tuple[list[Tensor], Tensor]]:
+    """All rows in their order, as many at a time as stay in the processor's cache, or `most_rows`."""
     row_numbers = sum(math.prod(tensor.shape[1:]) for tensor in inputs)
-    rows = max(64, min(4096, 262_144 // max(1, row_numbers)))
+    rows = most_rows or max(64, min(4096, 262_144 // max(1, row_numbers)))
     for start in range(0, len(target), rows):
         part = slice(start, start + rows)
         yield [tensor[part].to(device) for tensor in inputs], target[part].to(device)

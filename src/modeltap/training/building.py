@@ -39,6 +39,15 @@ def build_again(described: Mapping[str, Any], weights: Mapping[str, Any]) -> nn.
     return module.eval()
 
 
+def load_start(module: nn.Module, weights: Mapping[str, Any]) -> None:
+    """Sets those of the module's weights that are given. Raises InvalidRecipe for one that the module has not, or otherwise."""
+    own = module.state_dict()
+    for name, array in weights.items():
+        if name not in own or tuple(own[name].shape) != tuple(array.shape):
+            raise InvalidRecipe(f"the network to begin with has other weights ('{name}', shape {list(array.shape)})")
+    module.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in weights.items()}, strict=False)
+
+
 def check_input_shape(declared: Sequence[int] | None, spec: FeatureSpec) -> None:
     """Raises InvalidRecipe if the recipe's `model.input.shape` is not what the data gives; a channel of 1 may be left out."""
     if declared is None:

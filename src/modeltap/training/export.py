@@ -36,6 +36,16 @@ class _Probabilities(nn.Module):
         return torch.softmax(self.network(*inputs), dim=-1)
 
 
+class _Vectors(nn.Module):
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.network = module
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        vector_ND: Tensor = self.network(*inputs)
+        return vector_ND
+
+
 class _Values(nn.Module):
     def __init__(self, module: nn.Module, scale: TargetScale) -> None:
         super().__init__()
@@ -47,13 +57,21 @@ class _Values(nn.Module):
         return value_N if self.scale == TargetScale() else value_N * self.scale.std + self.scale.mean
 
 
-def export_network(module: nn.Module, spec: FeatureSpec, scale: TargetScale | None, rows: list[Tensor]) -> onnx.ModelProto:
+def export_network(
+    module: nn.Module, spec: FeatureSpec, scale: TargetScale | None, rows: list[Tensor], *, gives_vectors: bool = False
+) -> onnx.ModelProto:
     """The graph: FEATURES and CODES as the spec has them → `prediction`, (N, C) probabilities, or (N,) raw values where there
-    is a scale. `rows` are some real inputs, on which the graph was seen to answer as the module does, within 1e-5.
+    is a scale, or the module's own vectors. `rows` are some real inputs, on which the graph was seen to answer as the module
+    does, within 1e-5; of texts also where they are cut to half their length.
 
     Raises InvalidRecipe if the module cannot be a graph, Broken if the graph answers differently.
     """
-    answering = (_Probabilities(module) if scale is None else _Values(module, scale)).cpu().eval()
+    if gives_vectors:
+        answering: nn.Module = _Vectors(module)
+    else:
+        answering = _Probabilities(module) if scale is None else _Values(module, scale)
+    answering = answering.cpu().eval()
+    axes = {0: torch.export.Dim.DYNAMIC, **({} if spec.padding is None else {1: torch.export.Dim.DYNAMIC})}
     names = input_names(spec)
     example = tuple(_rows(tensor, 3) for tensor in rows)
     with _quiet():
@@ -65,7 +83,7 @@ def export_network(module: nn.Module, spec: FeatureSpec, scale: TargetScale | No
                 opset_version=ONNX_OPSET,
                 input_names=names,
                 output_names=[PREDICTION],
-                dynamic_shapes=(tuple({0: torch.export.Dim.DYNAMIC} for _ in names),),
+                dynamic_shapes=(tuple(dict(axes) for _ in names),),
                 external_data=False,
                 verbose=False,
             )
@@ -74,7 +92,10 @@ def export_network(module: nn.Module, spec: FeatureSpec, scale: TargetScale | No
             raise InvalidRecipe(f"this architecture cannot be written as an ONNX graph: {first}") from problem
     assert program is not None
     graph = clean_graph(program.model_proto, weights_under="network.")
-    _verify(graph, answering, names, rows, unit=1.0 if scale is None else scale.std)
+    unit = 1.0 if scale is None else scale.std
+    _verify(graph, answering, names, rows, unit=unit)
+    if spec.padding is not None:
+        _verify(graph, answering, names, [ids[:, : (ids.shape[1] + 1) // 2] for ids in rows], unit=unit)
     return graph
 
 

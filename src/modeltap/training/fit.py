@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from modeltap.domain.architecture import Architecture
 from modeltap.domain.features import FeatureBatch, FeatureSpec
@@ -16,7 +18,7 @@ from modeltap.recipe.architectures import find_architecture
 from modeltap.training.stopped import Stopped
 from modeltap.training.trained import Assignment, Trained, TrainingData
 
-__all__ = ["Stopped", "Trained", "TrainingData", "fit"]
+__all__ = ["Stopped", "Trained", "TrainingData", "fit", "fit_texts"]
 
 CHECKPOINT_EVERY_S = 10.0
 
@@ -33,21 +35,49 @@ def fit(
     stop_requested: Callable[[], bool],
     checkpoint_every_s: float = CHECKPOINT_EVERY_S,
     saved: Callable[[], None] = lambda: None,
+    start: Mapping[str, NDArray[Any]] | None = None,
 ) -> Trained:
     """The trained graph with its weights and learning curve; the same bytes for the same arguments, threads included.
 
     recipe: with a resolved `model.architecture`. labels: of the class codes in their order; empty is a regression. workdir:
     holds the checkpoint, from which a run with the same arguments goes on. report: called a few times a second.
     stop_requested: asked before every step, so it must be cheap; when it says yes, a checkpoint is written and Stopped raised.
-    saved: called after each checkpoint that lies beyond the one from which the run went on.
+    saved: called after each checkpoint that lies beyond the one from which the run went on. start: weights that a network
+    begins with, by their names.
 
     Raises InvalidRecipe and InvalidData for what cannot be trained, Stopped, StorageFailed if the disk refuses a checkpoint,
     MissingExtra if torch or scikit-learn is not installed, Broken if the graph does not repeat the model's answers.
     """
     _check(spec, data, labels)
     architecture = find_architecture(recipe.model.architecture)
-    given = Assignment(recipe, spec, data, labels, threads, workdir, report, stop_requested, checkpoint_every_s, saved)
+    given = Assignment(
+        recipe, spec, data, labels, threads, workdir, report, stop_requested, checkpoint_every_s, saved, start or {}
+    )
     return _fitter(architecture)(given, architecture)
+
+
+def fit_texts(
+    recipe: Recipe,
+    spec: FeatureSpec,
+    data: TrainingData,
+    *,
+    are_pairs: bool,
+    threads: int,
+    workdir: Path,
+    report: Callable[[Progress], None],
+    stop_requested: Callable[[], bool],
+    checkpoint_every_s: float = CHECKPOINT_EVERY_S,
+    saved: Callable[[], None] = lambda: None,
+    start: Mapping[str, NDArray[Any]] | None = None,
+) -> Trained:
+    """A sentence encoder: as `fit`, of texts, or of pairs whose ids stand beside each other. The targets say nothing."""
+    _check(spec, data, ())
+    given = Assignment(recipe, spec, data, (), threads, workdir, report, stop_requested, checkpoint_every_s, saved, start or {})
+    try:
+        from modeltap.training.contrastive import fit_sentences
+    except ModuleNotFoundError as problem:
+        raise MissingExtra(what=str(problem.name), extra="train") from problem
+    return fit_sentences(given, find_architecture(recipe.model.architecture), are_pairs=are_pairs)
 
 
 def _fitter(architecture: Architecture) -> Callable[[Assignment, Architecture], Trained]:

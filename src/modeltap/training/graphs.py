@@ -37,6 +37,9 @@ def clean_graph(model: onnx.ModelProto, *, weights_under: str = "") -> onnx.Mode
         value.doc_string = ""
         del value.metadata_props[:]
         value.type.tensor_type.shape.dim[0].dim_param = ROWS
+        for place, extent in enumerate(value.type.tensor_type.shape.dim):
+            if place and extent.dim_param:
+                extent.dim_param = f"length_{place}"
     for weight in graph.initializer:
         weight.name = renamed.get(weight.name, weight.name)
         weight.doc_string = ""

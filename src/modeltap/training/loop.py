@@ -10,13 +10,13 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from modeltap.domain.recipe import Recipe
 from modeltap.errors import InvalidRecipe
-from modeltap.training.batches import Batches
 from modeltap.training.checkpoint import read_checkpoint, write_checkpoint
 from modeltap.training.losses import LossFunction
 from modeltap.training.optimizers import add_penalties, make_optimizer, penalised
@@ -32,13 +32,28 @@ SAVING_SHARE = 0.02
 """Of a run's time that writing checkpoints may take, where an interval alone would take more."""
 
 
+class Rounds(Protocol):
+    """What is learned, by epochs of equally many steps."""
+
+    num_steps: int
+
+    def sizes(self) -> Tensor:
+        """Rows of each step, float64."""
+
+    def order(self, epoch: int, *, seed: int) -> Any:
+        """Which rows an epoch's steps take; a function of its arguments alone."""
+
+    def gather(self, order: Any, step: int) -> Any:
+        """The inputs and targets of a step."""
+
+
 class Loop:
     """One run of training over a module. `run` is the digest of everything that decides it."""
 
     def __init__(
         self,
         module: nn.Module,
-        batches: Batches,
+        batches: Rounds,
         recipe: Recipe,
         *,
         loss: LossFunction,
@@ -101,21 +116,26 @@ class Loop:
             lr = self._rate(step)
             for group in optimizer.param_groups:
                 group["lr"] = lr
-            inputs, target = self._batches.gather(order, step)
-            loss = self._loss(module(*inputs), target)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss = self._learn(order, step)
             if any(penalties):
                 add_penalties(self._weights, l1=penalties[0], l2=penalties[1])
             if recipe.gradient_clip is not None:
                 torch.nn.utils.clip_grad_norm_(self._parameters, recipe.gradient_clip)
             optimizer.step()
-            standing.losses[step] = loss.detach()
+            standing.losses[step] = loss
             standing.step = step + 1
             if time.monotonic() >= due_s:
                 self._reporter.step(standing.epoch, standing.step, loss=self._mean_loss())
                 self._save_if_due(self._every_s)
                 due_s = time.monotonic() + tick_s
+
+    def _learn(self, order: Any, step: int) -> Tensor:
+        """The loss of a step's rows; their gradients are in the weights."""
+        inputs, target = self._batches.gather(order, step)
+        loss = self._loss(self._module(*inputs), target)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
 
     def _end_epoch(self) -> None:
         standing, recipe = self._standing, self._recipe

@@ -14,7 +14,7 @@ from modeltap.domain.architecture import Architecture, Options
 from modeltap.errors import InvalidRecipe
 from modeltap.recipe.architectures import parse_options
 from modeltap.training.batches import Batches, as_tensor, input_tensors
-from modeltap.training.building import build_module, check_input_shape
+from modeltap.training.building import build_module, check_input_shape, load_start
 from modeltap.training.class_weights import class_weights
 from modeltap.training.determinism import deterministic
 from modeltap.training.export import export_network
@@ -28,6 +28,8 @@ from modeltap.training.trained import Assignment, Trained, describe
 from modeltap.training.validation import correct, squared_error, validate
 
 CHECKPOINT = "checkpoint.safetensors"
+TEXTS_AT_ONCE = 128
+"""Of the validation part: an id becomes hundreds of numbers."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,10 @@ def train_network(given: Assignment, architecture: Architecture) -> TrainedNetwo
     recipe, spec = given.recipe, given.spec
     options = parse_options(architecture, recipe.model.options)
     check_input_shape(recipe.model.input.shape, spec)
-    device = _device(recipe.device)
+    device = find_device(recipe.device)
     with deterministic(seed=recipe.seed, threads=given.threads):
         module = build_module(architecture, options, spec, given.num_outputs).to(device)
+        load_start(module, given.start)
         scale = None if given.labels else fit_scale(recipe, options, given.data.train_target)
         target = _target(given.data.train_target, scale)
         batches = Batches(input_tensors(given.data.train, spec), target, batch_size=recipe.batch_size, device=device)
@@ -94,7 +97,8 @@ def train_network(given: Assignment, architecture: Architecture) -> TrainedNetwo
     return TrainedNetwork(module, options, scale, standing)
 
 
-def _device(wanted: str) -> torch.device:
+def find_device(wanted: str) -> torch.device:
+    """Raises InvalidRecipe for cuda where there is none."""
     there = torch.cuda.is_available()
     if wanted == "cuda" and not there:
         raise InvalidRecipe("device is cuda, and torch finds no CUDA device here; set device: auto or cpu")
@@ -124,8 +128,10 @@ def _validation(given: Assignment, scale: TargetScale | None, loss: LossFunction
     inputs = input_tensors(given.data.val, given.spec)
     target = _target(given.data.val_target, scale)
 
+    most_rows = None if given.spec.padding is None else TEXTS_AT_ONCE
+
     def validate_class(module: nn.Module) -> tuple[float, float]:
-        return validate(module, inputs, target, loss=loss, score=correct, device=device)
+        return validate(module, inputs, target, loss=loss, score=correct, device=device, most_rows=most_rows)
 
     def validate_number(module: nn.Module) -> tuple[float, float]:
         mean_loss, error = validate(module, inputs, target, loss=loss, score=squared_error, device=device)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from modeltap.domain.signature import ONNX_OPSET
 from modeltap.training.architectures.modules import Recurrence
+from modeltap.training.architectures.text_lstm import MeasuredRecurrence
 
 GATES = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2)}
 """Places of torch's gates in the order of ONNX: input, output, forget, cell; update, reset, hidden."""
@@ -64,14 +65,34 @@ class _Operator(nn.Module):
         return last_DNH.transpose(0, 1).flatten(1)
 
 
+class _MeasuredOperator(_Operator):
+    """The same for rows of different lengths, which the operator is told."""
+
+    def __init__(self, layer: MeasuredRecurrence) -> None:
+        super().__init__(Recurrence(layer.cells, return_sequences=True))
+
+    def forward(self, sequence_NTC: Tensor, length_N: Tensor) -> Tensor:  # type: ignore[override]
+        num_rows, num_steps = sequence_NTC.shape[:2]
+        every_TDNH = torch.onnx.ops.symbolic_multi_out(
+            self.op,
+            (sequence_NTC.transpose(0, 1), self.W, self.R, self.B, length_N.to(torch.int32)),
+            {"hidden_size": self.units, "direction": "bidirectional"},
+            dtypes=(torch.float32,),
+            shapes=((num_steps, self.directions, num_rows, self.units),),
+            version=ONNX_OPSET,
+        )[0]
+        return every_TDNH.permute(2, 0, 1, 3).flatten(2)
+
+
 def with_operators(module: nn.Module) -> nn.Module:
     """A copy of the module for the exporter, each recurrent layer replaced by its operator; the module itself where it has
     none."""
-    if not any(isinstance(part, Recurrence) for part in module.modules()):
+    if not any(isinstance(part, Recurrence | MeasuredRecurrence) for part in module.modules()):
         return module
     copied = copy.deepcopy(module)
     for name, part in list(copied.named_modules()):
-        if isinstance(part, Recurrence):
+        if isinstance(part, Recurrence | MeasuredRecurrence):
             owner, _, last = name.rpartition(".")
-            setattr(copied.get_submodule(owner), last, _Operator(part))
+            operator = _Operator(part) if isinstance(part, Recurrence) else _MeasuredOperator(part)
+            setattr(copied.get_submodule(owner), last, operator)
     return copied

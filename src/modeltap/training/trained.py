@@ -5,8 +5,8 @@ Letters: N samples, C classes, K columns of codes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +62,8 @@ class Assignment:
     stop_requested: Callable[[], bool]
     checkpoint_every_s: float
     saved: Callable[[], None] = lambda: None
+    start: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """Weights that a network begins with, by their names in the module; the others are drawn."""
 
     @property
     def num_outputs(self) -> int:

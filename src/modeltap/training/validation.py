@@ -28,12 +28,19 @@ def squared_error(value_N1: Tensor, target_N: Tensor) -> Tensor:
 
 
 def validate(
-    module: nn.Module, inputs: list[Tensor], target: Tensor, *, loss: LossFunction, score: Score, device: torch.device
+    module: nn.Module,
+    inputs: list[Tensor],
+    target: Tensor,
+    *,
+    loss: LossFunction,
+    score: Score,
+    device: torch.device,
+    most_rows: int | None = None,
 ) -> tuple[float, float]:
     """Mean loss and mean score. The module must be in evaluation mode. N >= 1."""
     sums = torch.zeros(2, dtype=torch.float64, device=device)
     with torch.no_grad():
-        for part, part_target in in_order(inputs, target, device=device):
+        for part, part_target in in_order(inputs, target, device=device, most_rows=most_rows):
             outputs = module(*part)
             sums[0] += loss(outputs, part_target).double() * len(part_target)
             sums[1] += score(outputs, part_target)

@@ -12,13 +12,18 @@ from modeltap import __version__
 from modeltap.api.services import Services
 from modeltap.control.audit import AuditReport, audit
 from modeltap.control.batches import Batches
+from modeltap.control.compressions import Compressions
 from modeltap.control.datasets import Datasets
 from modeltap.control.deployments import Deployments
+from modeltap.control.files import Files
+from modeltap.control.fine_tunings import FineTunings
 from modeltap.control.keys import Keys
 from modeltap.control.models import Models
+from modeltap.control.request_batches import RequestBatches
 from modeltap.control.tenants import Tenants
 from modeltap.control.trainings import Trainings
 from modeltap.control.upkeep import Upkeep
+from modeltap.control.upstreams import UpstreamVersions
 from modeltap.control.usage import Usage
 from modeltap.serving.router import Router
 from modeltap.settings import Resolved, Settings
@@ -26,6 +31,7 @@ from modeltap.storage.artifacts import ArtifactStore
 from modeltap.storage.database import Database
 from modeltap.storage.datasets import DatasetRepository
 from modeltap.storage.deployments import DeploymentRepository
+from modeltap.storage.files import FileRepository
 from modeltap.storage.jobs import JobRepository
 from modeltap.storage.keys import KeyRepository
 from modeltap.storage.models import ModelRepository
@@ -90,6 +96,8 @@ class ControlSide:
         datasets, models = DatasetRepository(database, tenant), ModelRepository(database, tenant)
         jobs = JobRepository(database, tenant)
         deployments = DeploymentRepository(database, tenant)
+        stored = FileRepository(database, tenant)
+        files = Files(settings.home, stored, self._artifacts, max_upload_bytes=settings.max_upload_bytes)
         return Services(
             datasets=Datasets(settings.home, datasets, self._artifacts, jobs, hub.wake_jobs),
             trainings=Trainings(
@@ -100,6 +108,7 @@ class ControlSide:
                 threads=training_threads(settings),
                 checkpoint_every_s=settings.checkpoint_every_s,
             ),
+            compressions=Compressions(datasets, models, self._artifacts, jobs, hub.wake_jobs),
             models=Models(models, self._artifacts),
             deployments=Deployments(
                 deployments,
@@ -108,7 +117,23 @@ class ControlSide:
                 hub.changed,
                 is_loopback=is_loopback(settings.host),
             ),
+            upstreams=UpstreamVersions(
+                models, self._artifacts, hosts=settings.upstream_hosts, programs=settings.upstream_programs
+            ),
             batches=Batches(settings.home, deployments, self._artifacts, jobs, hub.wake_jobs),
+            files=files,
+            fine_tunings=FineTunings(
+                files,
+                stored,
+                models,
+                deployments,
+                self._artifacts,
+                jobs,
+                hub.wake_jobs,
+                threads=training_threads(settings),
+                checkpoint_every_s=settings.checkpoint_every_s,
+            ),
+            request_batches=RequestBatches(settings.home, files, stored, self._artifacts, jobs, hub.wake_jobs),
             keys=Keys(tenant, KeyRepository(database, tenant), self._pepper, hub.changed),
             jobs=jobs,
             tenants=self._tenants,

@@ -11,6 +11,8 @@ from modeltap.api.door import Door
 from modeltap.api.guard import Guard
 from modeltap.api.hot import HotPath
 from modeltap.api.inference import InferencePlane
+from modeltap.api.openai.dispatch import Dispatch
+from modeltap.api.openai.routes import model_routes
 from modeltap.api.predict import PredictPlane
 from modeltap.api.replays import Answers, Replays
 from modeltap.api.request_id import request_id_of
@@ -20,6 +22,7 @@ from modeltap.serving.limits import LimitKeeper
 from modeltap.serving.loading import Loader
 from modeltap.serving.plane import Plane
 from modeltap.serving.router import Router
+from modeltap.serving.upstream import Upstreams
 from modeltap.settings import Settings
 from modeltap.storage.artifacts import ArtifactStore
 from modeltap.storage.claims import Claims
@@ -47,7 +50,8 @@ class DataSide:
     ) -> None:
         self.activity = Activity()
         self.guard = Guard(admin_key, pepper, clock=wall)
-        loader = Loader(artifacts.paths, observe=watch.batch)
+        upstreams = Upstreams(settings.home, hosts=settings.upstream_hosts, programs=settings.upstream_programs)
+        loader = Loader(artifacts.paths, observe=watch.batch, observe_text=watch.text, upstreams=upstreams)
         self.router = Router(
             loader.load, model_memory_bytes=settings.model_memory_bytes, unload_after_s=settings.unload_after_s
         )
@@ -56,7 +60,8 @@ class DataSide:
         inference = InferencePlane(self.plane, max_body_bytes=settings.max_body_bytes)
         claims = Claims(settings.home / USAGE_FOLDER / "claims")
         replays = Replays(answers, claims, self.plane, max_body_bytes=settings.max_body_bytes)
-        self.door = Door(self.guard, self.plane, replays, watch, predict=predict, inference=inference)
+        self.openai = Dispatch(model_routes(self.plane, max_body_bytes=settings.max_body_bytes))
+        self.door = Door(self.guard, self.plane, replays, watch, predict=predict, inference=inference, openai=self.openai)
         self.hot = HotPath(self.guard, self.plane, self.activity, watch, predict=predict, inference=inference)
 
     def open_call(self, presented: str | None, request_id: str | None, _peer: str) -> Call:

@@ -23,12 +23,12 @@ def http_server(app: Any, settings: Settings, hot: HotPath, closed: Callable[[],
     the ordinary way, which knows what to do with them."""
     import uvicorn
 
-    from modeltap.api.connection import HttpServer, connection_with
+    from modeltap.api.connection import HttpServer, connections
 
     config = uvicorn.Config(
         app,
         loop="none",
-        http=connection_with(None if settings.cors_origins else hot, closed),
+        http=connections(None if settings.cors_origins else hot, closed),  # type: ignore[arg-type]  # only called
         ws="none",
         access_log=False,
         log_config=None,

@@ -28,7 +28,7 @@ from modeltap.wiring.metering import USAGE_FOLDER
 
 _log = logging.getLogger(__name__)
 
-HEAVY_KINDS: tuple[JobKind, ...] = ("train",)
+HEAVY_KINDS: tuple[JobKind, ...] = ("train", "compress")
 LIGHT_KINDS: tuple[JobKind, ...] = (
     "import",
     "evaluate",

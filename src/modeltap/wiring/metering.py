@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,4 +37,9 @@ def open_metering(settings: Settings, book: QuotaBook, wall: Callable[[], float]
     segments = SegmentWriter(
         home / USAGE_FOLDER, new_writer_id(wall()), durability=settings.durability, spare=lambda: spend_reserve(home)
     )
-    return Metering(Meter(segments, book, clock=wall), segments)
+    later = None if settings.durability == "power" else _soon
+    return Metering(Meter(segments, book, clock=wall, later=later), segments)
+
+
+def _soon(then: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_soon(then)

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from modeltap.api.app import App
 from modeltap.api.control import control_app
 from modeltap.api.cors import with_cors
+from modeltap.api.openai.control_routes import control_routes
 from modeltap.control.home_secrets import open_admin_key, open_pepper
 from modeltap.control.usage import Usage
 from modeltap.domain.snapshot import DeploymentSnapshot
@@ -74,6 +75,7 @@ class Site:
         self.control = ControlSide(
             resolved, database, artifacts, self.data.router, pepper, hub, started_at=started_at, closing=self.closing
         )
+        self.data.openai.add(control_routes(self.control.of))
         app = App(
             guard=self.data.guard,
             door=self.data.door,

@@ -9,7 +9,9 @@ from modeltap import __version__
 from modeltap.api.activity import Activity
 from modeltap.api.watch import Watch
 from modeltap.batching.queue import BatchQueue
+from modeltap.serving.language import LanguageVersion
 from modeltap.serving.router import Router
+from modeltap.serving.version import Version
 from modeltap.storage.database import Database
 from modeltap.storage.jobs import JobQueue
 from modeltap.telemetry.logs import CallLog
@@ -41,6 +43,7 @@ class Watching:
 
         metrics.add_gauge("modeltap_queue_entries", lambda: _queued(router, lambda queue: queue.waiting_entries))
         metrics.add_gauge("modeltap_queue_rows", lambda: _queued(router, lambda queue: queue.waiting_rows))
+        metrics.add_gauge("modeltap_open_texts", lambda: _texts(router))
         metrics.add_gauge("modeltap_loaded_model_bytes", lambda: [((), sum(m.memory_bytes for m in router.loaded()))])
         metrics.add_gauge("modeltap_replicas", lambda: _replicas(router))
         metrics.add_counter("modeltap_replica_restarts_total", lambda: _restarts(router))
@@ -53,7 +56,13 @@ class Watching:
 
 
 def _queued(router: Router, of: Callable[[BatchQueue], int]) -> Read:
-    return [((loaded.version.model_id,), of(loaded.version.lane.queue)) for loaded in router.loaded()]
+    versions = [loaded.version for loaded in router.loaded()]
+    return [((one.model_id,), of(one.lane.queue)) for one in versions if isinstance(one, Version)]
+
+
+def _texts(router: Router) -> Read:
+    versions = [loaded.version for loaded in router.loaded()]
+    return [((one.model_id,), one.num_texts) for one in versions if isinstance(one, LanguageVersion)]
 
 
 def _replicas(router: Router) -> Read:

@@ -1,0 +1,168 @@
+"""Completions and chats that a server elsewhere answers: the checked fields go there, and what comes back is shown as ours.
+
+What the answer is called, which model it names and what it used is said by us; only fields that OpenAI's answers have are
+handed on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+
+from modeltap.api.asgi import Answer, json_answer
+from modeltap.api.openai.events import DONE, EventStream, event
+from modeltap.api.openai.fields import ChatRequest, CompletionRequest, Writing
+from modeltap.api.openai.messages import TAKEN, read_messages
+from modeltap.api.openai.problems import refused
+from modeltap.api.openai.sampling import check_stream, stops_of
+from modeltap.domain.generation import MAX_CHOICES
+from modeltap.errors import ContextTooLong
+from modeltap.serving.call import Call
+from modeltap.serving.plane import Plane
+from modeltap.serving.upstream import UpstreamVersion
+from modeltap.serving.upstream_call import Forwarded
+from modeltap.serving.upstream_count import COMPLETION_TOKENS, choices_of, least_prompt_tokens, limit_of
+
+COMPLETIONS, CHAT = "/completions", "/chat/completions"
+SENT = (
+    "best_of", "echo", "frequency_penalty", "logit_bias", "logprobs", "max_completion_tokens", "max_tokens", "messages", "n",
+    "parallel_tool_calls", "presence_penalty", "prompt", "response_format", "seed", "stop", "suffix", "temperature",
+    "tool_choice", "tools", "top_k", "top_logprobs", "top_p",
+)  # fmt: skip
+"""Of a request; the others have no effect, or are ours to say."""
+MESSAGE = ("role", "content", "refusal", "tool_calls", "function_call", "annotations", "reasoning_content", "reasoning")
+
+
+async def forward(
+    plane: Plane, call: Call, version: UpstreamVersion, request: ChatRequest | CompletionRequest
+) -> Answer | EventStream:
+    """The whole answer, or the stream once its first event is there. Raises InvalidInput, ContextTooLong, LimitReached,
+    Overloaded, UpstreamFailed, ClientGone."""
+    is_chat = isinstance(request, ChatRequest)
+    body = body_of(request)
+    _check(body, version.language.context_tokens)
+    forwarded = Forwarded(plane, call, version, CHAT if is_chat else COMPLETIONS, body)
+    if not request.stream:
+        answer = await forwarded.whole()
+        return json_answer(_head(call, request) | _shown(answer, request) | {"usage": forwarded.count.usage()})
+    has_usage = request.stream_options is not None and bool(request.stream_options.include_usage)
+    return EventStream(_events(forwarded, await forwarded.begun(), call, request, has_usage=has_usage))
+
+
+def body_of(request: ChatRequest | CompletionRequest) -> dict[str, Any]:
+    """What is sent on, without what was not said. Raises InvalidInput naming the field that does not fit."""
+    check_stream(request)
+    stops_of(request.stop)
+    body = {name: value for name, value in _plain(request).items() if name in SENT}
+    if isinstance(request, CompletionRequest):
+        _check_prompt(request.prompt)
+        if (request.best_of or request.n or 1) < (request.n or 1):
+            raise refused(
+                "best_of", f"'best_of' is {request.best_of}, less than 'n', which is {request.n}; it is at least that"
+            )
+        body.setdefault("max_tokens", COMPLETION_TOKENS)
+    else:
+        if request.store:
+            raise refused("store", "nothing is stored here; leave out 'store', or send false")
+        body["messages"] = _messages(request.messages)
+    if choices_of(body) > MAX_CHOICES:
+        raise refused("n", f"{choices_of(body):,} texts are more than the {MAX_CHOICES} of one request")
+    return body
+
+
+def _check(body: Mapping[str, Any], context_tokens: int) -> None:
+    limit, least = limit_of(body), least_prompt_tokens(body)
+    name = "max_completion_tokens" if "max_completion_tokens" in body else "max_tokens"
+    if limit is not None and limit > context_tokens:
+        raise refused(name, f"'{name}' is {limit:,}; the model reads and writes {context_tokens:,} tokens together")
+    if least > context_tokens:
+        raise ContextTooLong(
+            f"the prompt has {least:,} tokens at least; the model reads and writes {context_tokens:,} together, shorten it",
+            fields=[("prompt" if "prompt" in body else "messages", "does not fit into the context")],
+        )
+
+
+def _check_prompt(prompt: Any) -> None:
+    many = prompt if isinstance(prompt, list) else [prompt]
+    is_ids = bool(many) and all(type(one) is int and one >= 0 for one in many)
+    are_prompts = bool(many) and all(
+        isinstance(one, str) or (isinstance(one, list) and bool(one) and all(type(id_) is int and id_ >= 0 for id_ in one))
+        for one in many
+    )
+    if not is_ids and not are_prompts:
+        raise refused("prompt", "'prompt' is a text, an array of texts, an array of token ids, or an array of such arrays")
+
+
+def _messages(given: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """As any server takes them: a role that is known everywhere, a text in place of its parts. Raises InvalidInput."""
+    return [
+        {
+            **{name: value for name, value in message.items() if name in TAKEN and value is not None},
+            "role": read["role"],
+            "content": None if message.get("content") is None else read["content"],
+        }
+        for message, read in zip(given, read_messages(given), strict=True)
+    ]
+
+
+async def _events(
+    forwarded: Forwarded, chunks: AsyncGenerator[dict[str, Any], None], call: Call, request: Writing, *, has_usage: bool
+) -> AsyncGenerator[bytes, None]:
+    head = _head(call, request, is_chunk=True)
+    more = {"usage": None} if has_usage else {}
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            shown = _shown(chunk, request, is_chunk=True)
+            if shown["choices"]:
+                yield event(head | shown | more)
+    await forwarded.settle()
+    if has_usage:
+        yield event(head | {"choices": [], "usage": forwarded.count.usage()})
+    yield DONE
+
+
+def _shown(found: Mapping[str, Any], request: Writing, *, is_chunk: bool = False) -> dict[str, Any]:
+    choices = found.get("choices")
+    told = [one for one in choices if isinstance(one, dict)] if isinstance(choices, list) else []
+    is_chat = isinstance(request, ChatRequest)
+    return {"choices": [_choice(one, place, is_chat=is_chat, is_chunk=is_chunk) for place, one in enumerate(told)]}
+
+
+def _head(call: Call, request: Writing, *, is_chunk: bool = False) -> dict[str, Any]:
+    is_chat = isinstance(request, ChatRequest)
+    kind = f"chat.completion{'.chunk' if is_chunk else ''}" if is_chat else "text_completion"
+    return {
+        "id": f"{'chatcmpl' if is_chat else 'cmpl'}-{call.request_id}",
+        "object": kind,
+        "created": int(time.time()),
+        "model": request.model,
+        "system_fingerprint": None if call.version is None else call.version.model_id,
+    }
+
+
+def _choice(found: Mapping[str, Any], place: int, *, is_chat: bool, is_chunk: bool) -> dict[str, Any]:
+    index = found.get("index")
+    shown: dict[str, Any] = {
+        "index": index if isinstance(index, int) else place,
+        "finish_reason": found.get("finish_reason"),
+        "logprobs": found.get("logprobs"),
+    }
+    if not is_chat:
+        return shown | {"text": str(found.get("text") or "")}
+    name = "delta" if is_chunk else "message"
+    said = found.get(name)
+    message = {field: said[field] for field in MESSAGE if field in said} if isinstance(said, dict) else {}
+    if not is_chunk:
+        message = {"role": "assistant", "content": None, "refusal": None} | message
+    return shown | {name: message}
+
+
+def _plain(value: Any) -> Any:
+    """Structs as dicts without what was not said; what the caller wrote itself stays as it is."""
+    if isinstance(value, msgspec.Struct):
+        return {name: _plain(found) for name in value.__struct_fields__ if (found := getattr(value, name)) is not None}
+    return [_plain(one) for one in value] if isinstance(value, list) else value

@@ -1,0 +1,1 @@
+"""Training of language models: tokenizer, token streams, networks, loop, what they write."""

@@ -1,0 +1,84 @@
+"""The training loop over tokens: a batch may be taken in pieces, and what is learned of it is a mean over its tokens.
+
+Letters: B texts, T tokens, V ids of the vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from modeltap.bundle.environment import cpu_features
+from modeltap.training.language.batches import UNLEARNED
+from modeltap.training.language.network import Gpt
+from modeltap.training.loop import Loop
+
+BFLOAT16_WIDTH = 256
+"""From this width on, a processor with matrix units for bfloat16 trains faster with it than with float32; measured."""
+
+
+class Trainee(nn.Module):
+    """Ids (B, T) → logits (B, T, V) of any of the networks. Its state is what is trained: of LoRA the small matrices alone."""
+
+    def __init__(self, network: nn.Module, *, autocast: bool) -> None:
+        super().__init__()
+        self.network = network
+        self._autocast = autocast
+
+    def forward(self, id_BT: Tensor) -> Tensor:
+        with self._precision(id_BT.device.type):
+            given = (
+                self.network(id_BT) if isinstance(self.network, Gpt) else self.network(input_ids=id_BT, use_cache=False).logits
+            )
+        logits: Tensor = given
+        return logits
+
+    def state_dict(self, *arguments: Any, **keys: Any) -> Any:
+        return {name: parameter.detach() for name, parameter in self._trained()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *arguments: Any, **keys: Any) -> Any:
+        with torch.no_grad():
+            for name, parameter in self._trained():
+                parameter.copy_(state_dict[name])
+
+    def _trained(self) -> Iterator[tuple[str, nn.Parameter]]:
+        return ((name, parameter) for name, parameter in self.network.named_parameters() if parameter.requires_grad)
+
+    def _precision(self, device: str) -> AbstractContextManager[Any]:
+        return torch.autocast(device, dtype=torch.bfloat16) if self._autocast else nullcontext()
+
+
+class LanguageLoop(Loop):
+    """Batches are those of `RoundBatches`."""
+
+    def _learn(self, order: Any, step: int) -> Tensor:
+        id_BT, target_BT = self._batches.gather(order, step)
+        num_learned = (target_BT != UNLEARNED).sum()
+        pieces = self._recipe.accumulate
+        total = torch.zeros((), device=self._device)
+        for ids, targets in zip(id_BT.chunk(pieces), target_BT.chunk(pieces), strict=True):
+            loss = token_losses(self._module(ids), targets).sum() / num_learned
+            loss.backward()
+            total += loss.detach()
+        return total
+
+
+def token_losses(logit_BTV: Tensor, target_BT: Tensor) -> Tensor:
+    """(B * T,), float32: the negative log-probability of each token, 0 where nothing is learned."""
+    return functional.cross_entropy(
+        logit_BTV.flatten(0, 1).float(), target_BT.flatten(), ignore_index=UNLEARNED, reduction="none"
+    )
+
+
+def takes_bfloat16(wanted: str, *, device: torch.device, width: int) -> bool:
+    """Whether products are computed in bfloat16: as the recipe says, or by what the device has, never by the clock."""
+    if wanted != "auto":
+        return wanted == "bfloat16"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return "amx_bf16" in cpu_features() and width >= BFLOAT16_WIDTH
