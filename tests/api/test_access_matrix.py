@@ -21,6 +21,8 @@ from modeltap.api.access import NEEDS
 from modeltap.api.docs import DATA_PLANE
 from modeltap.api.grpc_calls import InferenceCalls
 from modeltap.api.guard import OPEN_PATHS
+from modeltap.api.openai.control_routes import control_routes
+from modeltap.api.openai.routes import model_routes
 from modeltap.domain.tenant import SCOPES, Scope, granted_scopes
 
 Rule = Literal["open", "any key", "root"] | tuple[Scope, ...]
@@ -53,6 +55,40 @@ MODELS: dict[tuple[str, str], Rule] = {
     ("POST", "/v2/models/{deployment}/versions/1/infer"): PREDICT,
 }
 """Paths of one deployment, which a public one answers without a key."""
+TRAIN: Rule = ("train",)
+FILES: Rule = ("predict", "train")
+V1: dict[tuple[str, str], Rule] = {
+    **dict.fromkeys(
+        [("GET", f"/v1/{what}") for what in ("models", "models/{model}", "engines", "engines/{engine}")], "any key"
+    ),
+    **dict.fromkeys(
+        [
+            ("POST", f"/v1/{what}")
+            for what in (
+                "completions",
+                "engines/{engine}/completions",
+                "chat/completions",
+                "responses",
+                "embeddings",
+                "moderations",
+            )
+        ],
+        PREDICT,
+    ),
+    **dict.fromkeys([("GET", "/v1/files"), ("POST", "/v1/files")], FILES),
+    **dict.fromkeys([("GET", "/v1/files/{id}"), ("DELETE", "/v1/files/{id}"), ("GET", "/v1/files/{id}/content")], FILES),
+    **dict.fromkeys([("GET", "/v1/batches"), ("POST", "/v1/batches"), ("GET", "/v1/batches/{id}")], PREDICT),
+    ("POST", "/v1/batches/{id}/cancel"): PREDICT,
+    **dict.fromkeys([("GET", "/v1/fine_tuning/jobs"), ("POST", "/v1/fine_tuning/jobs")], TRAIN),
+    **dict.fromkeys([("GET", f"/v1/fine_tuning/jobs/{{id}}{what}") for what in ("", "/events", "/checkpoints")], TRAIN),
+    **dict.fromkeys([("POST", f"/v1/fine_tuning/jobs/{{id}}/{what}") for what in ("cancel", "pause", "resume")], TRAIN),
+}
+ASKED = {
+    "completions": {"prompt": "x"},
+    "chat/completions": {"messages": [{"role": "user", "content": "x"}]},
+    **{what: {"input": "x"} for what in ("responses", "embeddings", "moderations")},
+}
+"""Of a model that writes no text."""
 METHODS: dict[str, Rule] = {
     "ServerLive": "open",
     "ServerReady": "open",
@@ -191,7 +227,9 @@ def test_no_route_is_left_out(served: FaultServer) -> None:
     assert described - {(method, path) for method, path, _ in DATA_PLANE} == set(NEEDS)
     for method, path, _ in DATA_PLANE:
         listed = {**PAGES, **MODELS}
-        assert (method, path) in listed or path == "/predict", path
+        assert (method, path) in listed or path == "/predict" or path.startswith("/v1/"), path
+    routes = [*model_routes(None, max_body_bytes=1), *control_routes(None)]  # type: ignore[arg-type]
+    assert {(route.method, re.sub("{file_id}|{job_id}|{batch_id}", "{id}", route.pattern)) for route in routes} == set(V1)
     assert {*InferenceCalls(None).methods, "ModelStreamInfer"} == set(METHODS)  # type: ignore[arg-type]
 
 
@@ -246,6 +284,32 @@ def test_pages_and_the_data_plane(served: FaultServer, bare: httpx.Client, peopl
             if path.startswith("/v2/repository/index") and answer.status_code == 200:
                 listed = {entry["name"] for entry in answer.json()}
                 assert listed == allowed(caller), told
+
+
+@pytest.mark.parametrize("who", WHO)
+def test_what_openais_clients_ask(served: FaultServer, bare: httpx.Client, people: dict[str, Who], who: str) -> None:
+    """Nobody with too little of a key gets further than that; others hear that there is no such thing, or no such answer."""
+    caller, before = people[who], everything(served)
+    for (method, path), rule in V1.items():
+        filled = path.format(id="none", model="none", engine="none")
+        asked = ASKED.get(path.removeprefix("/v1/"))
+        body = {"json": {"model": "double", **asked}} if asked else {"json": ASKED["completions"]} if "engine" in path else {}
+        body = body if method == "POST" else {}
+        answer = call(bare, caller, method, filled, **body)
+        told = f"{who}: {method} {filled} → {answer.status_code} {answer.text[:200]}"
+        says_nothing_of_the_inside(served, answer)
+        assert answer.status_code == 200 or set(answer.json()["error"]) == {"message", "type", "param", "code"}, told
+        if caller.scopes is None:
+            assert (answer.status_code, answer.json()["error"]["code"]) == (401, "invalid_api_key"), told
+        elif not caller.may(rule) or (caller.models is not None and "double" not in caller.models and asked):
+            assert answer.status_code == 403, told
+        elif method == "GET" and "{" not in path:
+            assert answer.status_code == 200 and (caller.tenant != "stranger" or "double" not in answer.text), told
+        elif "{id}" in path or (body and caller.tenant == "stranger"):
+            assert answer.status_code == 404, told
+        else:
+            assert answer.status_code in (400, 404, 415, 422), told
+    assert everything(served) == before
 
 
 def allowed(who: Who) -> set[str]:

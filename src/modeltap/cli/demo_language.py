@@ -32,10 +32,10 @@ RECIPE = {
     "optimizer.lr": "0.003",
     "threads": "2",
 }
-"""2.2 million weights, which see the text about seven times in 400 steps: 75 s of two processors."""
+"""2.2 million weights, which see the text about seven times in 400 steps: a minute and a half of two processors."""
 OPENING = 'The "for" statement'
 NUM_WRITTEN = 64
-HONEST = "It has read half a million characters for a minute or so: its words are those of the text, its sentences say little."
+HONEST = "So small a model, after so little reading, has the words of its text; its sentences say little."
 WRITING: Mapping[str, Any] = {"max_tokens": NUM_WRITTEN, "temperature": 0.7, "options": {"seed": 0}}
 
 
