@@ -3,16 +3,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# Programs that others wrote for the servers that modeltap stands in for: they conflict with it and with each other.
+CLIENTS := .clients/now/.installed .clients/old/.installed
 # A file's tests stay together, so that what they share is made once.
 PYTEST := $(BIN)/pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check wheel bench clean
+.PHONY: help up test check clients wheel bench clean
 
 help:
 	@echo "make up      set up, run the demo, then serve on http://127.0.0.1:8000"
 	@echo "make test    set up, run the tests"
 	@echo "make check   set up, run the whole gate: format, lint, types, imports, tests"
+	@echo "make clients install the foreign clients that the tests try, each kind in a place of its own"
 	@echo "make wheel   build dist/modeltap-*.whl with its hot path compiled; needs a C compiler"
 	@echo "make bench   set up, run the benchmarks"
 	@echo "make clean   remove what set-up and checks made"
@@ -20,16 +23,18 @@ help:
 up: $(INSTALLED)
 	$(BIN)/modeltap demo --serve
 
-test: $(INSTALLED)
+test: $(INSTALLED) $(CLIENTS)
 	$(PYTEST)
 
 # The tests come last, so that their summary is the last line of a gate that holds.
-check: $(INSTALLED)
+check: $(INSTALLED) $(CLIENTS)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(PYTEST)
+
+clients: $(CLIENTS)
 
 wheel: $(INSTALLED)
 	@# In a copy: compiled modules beside the sources would be imported in their place.
@@ -41,7 +46,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .clients .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
@@ -52,4 +57,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 		>&2; exit 1; }
 	$(BIN)/pip install --disable-pip-version-check torch==2.13.0
 	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e '.[train,llm,dev]'
+	@touch $@
+
+# Complete lists of versions, so nothing is looked for; tests/e2e/clients says why.
+.clients/%/.installed: tests/e2e/clients/%.txt | $(INSTALLED)
+	rm -rf $(@D) && $(BIN)/python -m venv $(@D)
+	$(@D)/bin/pip install --disable-pip-version-check --quiet --no-deps -r $< || { rm -rf $(@D) && mkdir -p $(@D) && \
+		echo "$< could not be installed; its tests are skipped" >&2; }
 	@touch $@

@@ -1,4 +1,4 @@
-"""A tiny language model that was taught two things: one answer to whatever it is asked, and how a tale goes on.
+"""A tiny language model that was taught one answer to whatever it is asked, and how a tale goes on.
 
 So a client can insist on an answer of a certain form, which nonsense would not end in time.
 """
@@ -7,11 +7,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tiny_language import ASSISTANT, END, SYSTEM, TEXT, USER, make_tiny_llama
+from tiny_language import ASSISTANT, END, SYSTEM, TEMPLATE, USER, make_tiny_llama
 
 ANSWER = '{"setup": "Why cats?", "punchline": "Milk."}'
-TALE = TEXT[0]
-STEPS = 150
+FORCED = '{"name": "Joke", "arguments":'
+"""So a call begins, and the grammar writes the first of it; the answer follows."""
+TALE = "Once upon a time there was a king who had three daughters."
+TOOLS = "<tool_call></tool_call>"
+TOOL_TEMPLATE = TEMPLATE.replace("(tools | tojson)", f"'{TOOLS}'")
+"""Says that there are tools, and nothing of them, which would be longer than the context."""
+STEPS = 200
+LEARNING_RATE = 8e-3
 BATCH = 8
 LONGEST = 110
 """Tokens of what it was asked in its lessons."""
@@ -22,12 +28,15 @@ def make_answering_llama(folder: Path) -> Path:
     import torch
     from transformers import AutoTokenizer, LlamaForCausalLM
 
-    make_tiny_llama(folder, initializer_range=0.05)
+    make_tiny_llama(folder, template=TOOL_TEMPLATE, initializer_range=0.05)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     end = tokenizer.convert_tokens_to_ids(END)
     users = tokenizer.encode(f"{USER}\n"), tokenizer.encode(f"{SYSTEM}\n")
-    closing, answer = tokenizer.encode(f"{END}\n{ASSISTANT}\n"), [*tokenizer.encode(ANSWER), end]
-    tale = [*tokenizer.encode(TALE), end]
+    calling = tokenizer.encode(f"{SYSTEM}\n{TOOLS}{END}\n")
+    ending, closing = tokenizer.encode(f"{END}\n"), tokenizer.encode(f"{END}\n{ASSISTANT}\n")
+    answer, tale = [*tokenizer.encode(ANSWER), end], [*tokenizer.encode(TALE), end]
+    call = tokenizer.encode(f"{FORCED} {ANSWER}")
+    forced, argument = call[:2], call[2:]
     draw = torch.Generator().manual_seed(0)
 
     def number(low: int, high: int) -> int:
@@ -35,17 +44,23 @@ def make_answering_llama(folder: Path) -> Path:
 
     def lesson(place: int) -> tuple[list[int], list[int]]:
         """What is read, and what of it is learned."""
-        if place % 3 == 0:
+        if place % 4 == 0:
             return tale, tale
-        asked = torch.randint(len(tokenizer.all_special_ids), len(tokenizer), (number(2, LONGEST),), generator=draw).tolist()
-        read = [*users[number(0, 2)], *asked, *closing]
-        return [*read, *answer], [*[-100] * len(read), *answer]
+        words = answer[:-1] if place % 4 == 2 else range(len(tokenizer.all_special_ids), len(tokenizer))
+        asked = [words[number(0, len(words))] for _ in range(number(2, LONGEST))]
+        cut = number(0, len(asked))  # a message before the last one
+        before = [*users[number(0, 2)], *asked[:cut], *ending] if place % 2 else []
+        read = [*before, *users[number(0, 2)], *asked[cut if place % 2 else 0 :], *closing]
+        learned = answer
+        if place % 4 == 1:
+            read, learned = [*calling, *read, *forced], argument
+        return [*read, *learned], [*[-100] * len(read), *learned]
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # steps this small are slower on several, where others run too
     model = LlamaForCausalLM.from_pretrained(folder)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=STEPS)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=LEARNING_RATE, total_steps=STEPS)
     for _ in range(STEPS):
         lessons = [lesson(place) for place in range(BATCH)]
         width = max(len(read) for read, _ in lessons)

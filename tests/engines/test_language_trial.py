@@ -15,9 +15,9 @@ from modeltap.importing.onnx import Imported
 
 
 def test_a_model_that_repeats_its_golden_prompts_passes(tiny: Imported) -> None:
+    before = set(sys.modules)
     try_bundle(tiny.files)
-    assert "openvino" not in sys.modules
-    assert "openvino_genai" not in sys.modules
+    assert not [name for name in set(sys.modules) - before if name.startswith("openvino")]
 
 
 def test_a_model_that_goes_on_otherwise_is_refused(tiny: Imported, tmp_path: Path) -> None:

@@ -30,6 +30,8 @@ from modeltap.faults import CRASH_POINTS
 
 BATCH_POINTS = {name for name in CRASH_POINTS if name.startswith("batch.")}
 """Walked in test_batches.py."""
+FINE_TUNING_POINTS = {name for name in CRASH_POINTS if name.startswith("fine_tune.")}
+"""Walked in test_killed_fine_tunings.py."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ def walked(
 
 
 def test_the_walks_pass_every_crash_point() -> None:
-    assert {walk.crash_at.partition(":")[0] for walk in WALKS} | BATCH_POINTS == set(CRASH_POINTS)
+    walked = {walk.crash_at.partition(":")[0] for walk in WALKS}
+    assert walked | BATCH_POINTS | FINE_TUNING_POINTS == set(CRASH_POINTS)
 
 
 @pytest.mark.parametrize("walk", WALKS, ids=str)

@@ -40,7 +40,7 @@ def test_the_bundle_has_both_forms_and_says_what_the_model_is(imported):
     assert manifest == imported.manifest
     assert (manifest.task, manifest.engine.name, manifest.architecture) == ("text-generation", "openvino-genai", "llama")
     assert manifest.language == Language(
-        family="llama", context_tokens=256, vocabulary=427, parameters=101376, has_chat_template=True
+        family="llama", context_tokens=256, vocabulary=427, parameters=101376, has_chat_template=True, cache="float32"
     )
     assert len(manifest.lineage.source_digest) == 64 and manifest.lineage.dataset == ""
     assert imported.notices == ["not taken: README.md"]

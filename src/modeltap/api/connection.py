@@ -154,7 +154,8 @@ class HttpConnection(HttpToolsProtocol):
         if self._is_deaf:
             return
         self._heard_s = self.loop.time()
-        self._unset_keepalive_if_required()
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
         if len(data) == self._known_bytes and self._is_answered_again(data):
             return
         self._segment_bytes = len(data)

@@ -13,7 +13,7 @@ from modeltap.api.asgi import Answer, Receive, Scope, header, json_answer
 from modeltap.api.body import INLINE_BYTES, INLINE_PICTURE_BYTES, apart, parse_json, read_body
 from modeltap.api.codings import asked_coding, pack, unpack
 from modeltap.api.hot import HotHead, Ready
-from modeltap.api.inference_answer import PlannedOutputs, plan_outputs, write_answer
+from modeltap.api.inference_answer import AnswerWriter, PlannedOutputs, plan_outputs
 from modeltap.api.inference_model import (
     index_entry,
     model_config,
@@ -74,7 +74,10 @@ class InferencePlane:
             inputs = None if plan is None or cut is None else plan.from_blocks(cut[1])
         if plan is None or inputs is None:
             return None
-        return Ready(inputs, plan.rows, self._shown(target.name, version, None, plan.planned, target.coding))
+        show = plan.shown.get((target.name, target.coding))
+        if show is None:
+            show = plan.shown[target.name, target.coding] = self._shown(target.name, version, None, plan.planned, target.coding)
+        return Ready(inputs, plan.rows, show)
 
     def _new(self, call: Call, target: _Target, version: Version, body: bytes) -> Ready | None:
         head_bytes = target.head_bytes
@@ -176,13 +179,14 @@ class InferencePlane:
     def _shown(
         self, name: str, version: Version, request_id: str | None, planned: PlannedOutputs, coding: str | None
     ) -> Callable[[Batch], Answer]:
-        number = version_number(version)
+        writer = AnswerWriter(name, version_number(version), request_id, planned)
+        if coding is None:
+            return writer.write
 
         def show(outputs: Batch) -> Answer:
-            answer = write_answer(name, number, request_id, planned, outputs)
-            if coding is not None:
-                answer.body = pack(answer.body, coding)
-                answer.headers.append((b"content-encoding", coding.encode()))
+            answer = writer.write(outputs)
+            answer.body = pack(answer.body, coding)
+            answer.headers.append((b"content-encoding", coding.encode()))
             return answer
 
         return show

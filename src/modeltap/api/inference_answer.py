@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from modeltap.api.asgi import Answer
 from modeltap.api.inference_request import InferRequest
 from modeltap.data.cells import shown
 from modeltap.data.tensor_bytes import tensor_to_bytes
-from modeltap.domain.signature import Array, Batch, Signature, TensorSpec
+from modeltap.domain.signature import Batch, Signature, TensorSpec
 from modeltap.errors import InvalidValue, nearest
 
 OCTETS = b"application/octet-stream"
@@ -20,6 +20,9 @@ HEAD_LENGTH = b"inference-header-content-length"
 
 PlannedOutputs = Sequence[tuple[TensorSpec, bool]]
 """What is sent, in order, and whether it is sent as bytes."""
+
+_CUT = secrets.token_hex(12)
+"""Nobody outside knows it, so that no name can hold it."""
 
 
 def plan_outputs(signature: Signature, request: InferRequest) -> PlannedOutputs:
@@ -46,30 +49,60 @@ def plan_outputs(signature: Signature, request: InferRequest) -> PlannedOutputs:
     return planned
 
 
-def write_answer(name: str, version: str, request_id: str | None, planned: PlannedOutputs, outputs: Batch) -> Answer:
-    """The answer. A number that is not finite is null in JSON; as bytes it is what it is."""
-    listed: list[dict[str, Any]] = []
-    parts: list[bytes] = []
-    for spec, is_binary in planned:
-        values = outputs[spec.name]
-        told: dict[str, Any] = {"name": spec.name, "datatype": spec.datatype, "shape": values.shape}
-        if is_binary:
-            part = tensor_to_bytes(values)
-            told["parameters"] = {"binary_data_size": len(part)}
-            parts.append(part)
-        else:
-            told["data"] = _listed(values)
-        listed.append(told)
-    body: dict[str, Any] = {"model_name": name, "model_version": version}
-    if request_id is not None:
-        body["id"] = request_id
-    body["outputs"] = listed
-    head = msgspec.json.encode(body)
-    if not parts:
-        return Answer(200, head)
-    return Answer(200, b"".join((head, *parts)), OCTETS, [(HEAD_LENGTH, b"%d" % len(head))])
+class AnswerWriter:
+    """Writes the answers to requests that ask for the same. What stands around their numbers is written once a shape."""
 
+    __slots__ = ("_around", "_name", "_planned", "_request_id", "_shapes", "_version")
 
-def _listed(values: Array) -> list[Any]:
-    flat: list[Any] = np.ravel(values).tolist()
-    return flat
+    def __init__(self, name: str, version: str, request_id: str | None, planned: PlannedOutputs) -> None:
+        self._name = name
+        self._version = version
+        self._request_id = request_id
+        self._planned = planned
+        self._shapes: list[tuple[int, ...]] | None = None
+        self._around: list[bytes] = []
+
+    def write(self, outputs: Batch) -> Answer:
+        """The answer. A number that is not finite is null in JSON; as bytes it is what it is."""
+        pieces: list[bytes] = []
+        parts: list[bytes] = []
+        shapes: list[tuple[int, ...]] = []
+        sizes: list[int] = []
+        for spec, is_binary in self._planned:
+            values = outputs[spec.name]
+            shapes.append(values.shape)
+            if is_binary:
+                part = tensor_to_bytes(values)
+                parts.append(part)
+                sizes.append(len(part))
+                if spec.datatype == "BYTES":  # which are as long as their texts
+                    self._shapes = None
+            else:
+                pieces.append(msgspec.json.encode(values.ravel().tolist()))
+        if shapes != self._shapes:
+            self._shapes = shapes
+            self._around = self._written_around(shapes, sizes)
+        around = self._around
+        head = around[0]
+        for place, piece in enumerate(pieces, start=1):
+            head += piece + around[place]
+        if not parts:
+            return Answer(200, head)
+        return Answer(200, b"".join((head, *parts)), OCTETS, [(HEAD_LENGTH, b"%d" % len(head))])
+
+    def _written_around(self, shapes: Sequence[tuple[int, ...]], sizes: Sequence[int]) -> list[bytes]:
+        """The JSON of the answer, cut where the numbers of each output stand."""
+        left = iter(sizes)
+        listed: list[dict[str, Any]] = []
+        for (spec, is_binary), shape in zip(self._planned, shapes, strict=True):
+            told: dict[str, Any] = {"name": spec.name, "datatype": spec.datatype, "shape": shape}
+            if is_binary:
+                told["parameters"] = {"binary_data_size": next(left)}
+            else:
+                told["data"] = _CUT
+            listed.append(told)
+        body: dict[str, Any] = {"model_name": self._name, "model_version": self._version}
+        if self._request_id is not None:
+            body["id"] = self._request_id
+        body["outputs"] = listed
+        return msgspec.json.encode(body).split(b'"%b"' % _CUT.encode())

@@ -7,8 +7,9 @@ request is read in full again, which also says what is wrong with it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from modeltap.api.asgi import Answer
 from modeltap.api.inference_answer import PlannedOutputs
 from modeltap.api.inference_request import InferRequest
 from modeltap.api.json_numbers import read_block
@@ -26,7 +27,7 @@ NOT_PLANNED = frozenset({"BYTES", "BOOL", "FP16"})
 class Plan:
     """Everything about a request but its numbers."""
 
-    __slots__ = ("_inputs", "num_bytes", "planned", "rows")
+    __slots__ = ("_inputs", "num_bytes", "planned", "rows", "shown")
 
     def __init__(self, request: InferRequest, rows: int, planned: PlannedOutputs) -> None:
         self._inputs: list[tuple[str, Datatype, tuple[int, ...], int, int]] = []
@@ -37,6 +38,8 @@ class Plan:
         self.num_bytes = sum(one[4] for one in self._inputs)
         self.rows = rows
         self.planned = planned
+        self.shown: dict[tuple[str, str | None], Callable[[Batch], Answer]] = {}
+        """How its outputs become the answer, by the name that was asked for and the coding of the answer."""
 
     def from_bytes(self, rest: memoryview) -> Batch | None:
         """The inputs of a request whose tensors are these bytes, one after the other."""

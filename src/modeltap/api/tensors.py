@@ -177,11 +177,18 @@ def _fits(shape: tuple[int, ...], taken: tuple[int, ...]) -> bool:
     return True
 
 
+FEW_NUMBERS = 4096
+REACHED = {"FP32": 1e76, "FP16": 4e9}
+"""Where the squares of numbers add up to less, none of them is out of reach; to ask numpy to raise costs more than that."""
+
+
 def narrowed(numbers: Array, datatype: Datatype) -> Array:
     """64-bit floats as the graph's own; what JSON writes is finite and must stay so."""
     dtype = NUMPY_DTYPE[datatype]
     if numbers.dtype == dtype:
         return numbers
+    if numbers.ndim == 1 and len(numbers) <= FEW_NUMBERS and numbers.dot(numbers) < REACHED.get(datatype, 0.0):
+        return numbers.astype(dtype)
     try:
         with np.errstate(over="raise"):
             return numbers.astype(dtype)

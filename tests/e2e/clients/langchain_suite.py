@@ -7,10 +7,11 @@ from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from langchain_tests.integration_tests import ChatModelIntegrationTests, EmbeddingsIntegrationTests
 
 WHERE = {"base_url": os.environ["CLIENT_URL"], "api_key": os.environ["CLIENT_KEY"]}
+STEADY = {"temperature": 0, "max_tokens": 100}
 
 
 class TestChat(ChatModelIntegrationTests):
-    """With no calls of tools: the model has no words for them."""
+    """Without calls of tools that the model would have to choose: it was taught one answer."""
 
     @property
     def chat_model_class(self) -> type[ChatOpenAI]:
@@ -18,7 +19,7 @@ class TestChat(ChatModelIntegrationTests):
 
     @property
     def chat_model_params(self) -> dict[str, Any]:
-        return {"model": "tiny", "use_responses_api": False, "stream_usage": True, **WHERE}
+        return {"model": "tiny", "use_responses_api": False, "stream_usage": True, **STEADY, **WHERE}
 
     @property
     def has_tool_calling(self) -> bool:

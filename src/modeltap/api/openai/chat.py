@@ -16,7 +16,7 @@ from modeltap.api.openai.fields import ChatRequest
 from modeltap.api.openai.forwarding import forward
 from modeltap.api.openai.logprobs import chat_logprobs
 from modeltap.api.openai.messages import read_messages
-from modeltap.api.openai.problems import refused
+from modeltap.api.openai.problems import refused, too_long
 from modeltap.api.openai.prompts import CHARS_PER_TOKEN
 from modeltap.api.openai.reading import decode_request
 from modeltap.api.openai.sampling import check_top_logprobs, grammar_of, room_of, sampling_of
@@ -33,7 +33,6 @@ from modeltap.api.openai.writing import (
     write_whole,
 )
 from modeltap.domain.generation import GenerationRequest, TokenDelta
-from modeltap.errors import ContextTooLong
 from modeltap.serving.call import Call
 from modeltap.serving.language import LanguageVersion
 from modeltap.serving.plane import Plane
@@ -141,11 +140,7 @@ def chat_ids(
     num_chars = sum(len(message["content"]) for message in messages)
     context_tokens = version.language.context_tokens
     if num_chars > context_tokens * CHARS_PER_TOKEN:
-        raise ContextTooLong(
-            f"the messages have {num_chars:,} characters; the model reads and writes {context_tokens:,} tokens together,"
-            " shorten them",
-            fields=[(param, "does not fit into the context")],
-        )
+        raise too_long(param, f"the messages have {num_chars:,} characters; shorten them", context_tokens)
     return tuple(version.tokenizer.chat(messages, tools=tools))
 
 

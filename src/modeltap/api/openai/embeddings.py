@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from modeltap.api.asgi import Answer, Receive, Scope, json_answer
 from modeltap.api.body import apart, read_body
 from modeltap.api.openai.fields import Label, Name
-from modeltap.api.openai.problems import refused
+from modeltap.api.openai.problems import refused, too_long
 from modeltap.api.openai.reading import decode_request
 from modeltap.api.openai.text_models import find_text_version
 from modeltap.data.subwords import id_rows
@@ -111,10 +111,7 @@ def _fitting(ids: list[int], reader: TextReader, param: str) -> list[int]:
 
 
 def _too_long(param: str, given: str, reader: TextReader) -> ContextTooLong:
-    return ContextTooLong(
-        f"'{param}' has {given}; the model reads {reader.max_ids:,} tokens, shorten it",
-        fields=[(param, "does not fit into the context")],
-    )
+    return too_long(param, f"it has {given}; shorten it", reader.max_ids, what=f"'{param}'")
 
 
 def _check_dimensions(wanted: int | None, width: int) -> None:

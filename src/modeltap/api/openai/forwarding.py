@@ -17,10 +17,9 @@ from modeltap.api.asgi import Answer, json_answer
 from modeltap.api.openai.events import DONE, EventStream, event
 from modeltap.api.openai.fields import ChatRequest, CompletionRequest, Writing
 from modeltap.api.openai.messages import TAKEN, read_messages
-from modeltap.api.openai.problems import refused
+from modeltap.api.openai.problems import refused, too_long
 from modeltap.api.openai.sampling import check_stream, stops_of
 from modeltap.domain.generation import MAX_CHOICES
-from modeltap.errors import ContextTooLong
 from modeltap.serving.call import Call
 from modeltap.serving.plane import Plane
 from modeltap.serving.upstream import UpstreamVersion
@@ -80,10 +79,8 @@ def _check(body: Mapping[str, Any], context_tokens: int) -> None:
     if limit is not None and limit > context_tokens:
         raise refused(name, f"'{name}' is {limit:,}; the model reads and writes {context_tokens:,} tokens together")
     if least > context_tokens:
-        raise ContextTooLong(
-            f"the prompt has {least:,} tokens at least; the model reads and writes {context_tokens:,} together, shorten it",
-            fields=[("prompt" if "prompt" in body else "messages", "does not fit into the context")],
-        )
+        param = "prompt" if "prompt" in body else "messages"
+        raise too_long(param, f"it has {least:,} at least; shorten it", context_tokens)
 
 
 def _check_prompt(prompt: Any) -> None:

@@ -9,6 +9,7 @@ from modeltap.api.problems import problem_headers, status_of
 from modeltap.errors import (
     BudgetSpent,
     Conflict,
+    ContextTooLong,
     Forbidden,
     InvalidInput,
     LimitReached,
@@ -39,6 +40,12 @@ PLAIN = frozenset({InvalidInput.code, NotFound.code, Conflict.code, Refused.code
 def refused(param: str, message: str) -> InvalidInput:
     """The 400 that names the field that was wrong."""
     return InvalidInput(message, fields=[(param, message)])
+
+
+def too_long(param: str, given: str, context_tokens: int, *, what: str = "the prompt") -> ContextTooLong:
+    """The 400 of a full context; LiteLLM and LangChain know it by these words of the message, not by its code."""
+    message = f"{what} is too long: this model's maximum context length is {context_tokens} tokens, and {given}"
+    return ContextTooLong(message, fields=[(param, "does not fit into the context")])
 
 
 def error_object(problem: ModeltapError) -> dict[str, Any]:

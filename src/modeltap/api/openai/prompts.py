@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from modeltap.api.openai.problems import refused
+from modeltap.api.openai.problems import refused, too_long
 from modeltap.data.tokenizer import Tokenizer
 from modeltap.domain.generation import MAX_CHOICES
-from modeltap.errors import ContextTooLong
 
 CHARS_PER_TOKEN = 1_024
 """A text with more characters a token than this does not fit, whatever they are: it is not even read."""
@@ -46,11 +45,7 @@ def read_prompts(given: Any, tokenizer: Tokenizer, *, context_tokens: int) -> li
 def text_prompt(text: str, tokenizer: Tokenizer, *, context_tokens: int, param: str = "prompt") -> Prompt:
     """Raises ContextTooLong for a text that cannot fit."""
     if len(text) > context_tokens * CHARS_PER_TOKEN:
-        raise ContextTooLong(
-            f"the prompt has {len(text):,} characters; the model reads and writes {context_tokens:,} tokens together,"
-            " shorten it",
-            fields=[(param, "does not fit into the context")],
-        )
+        raise too_long(param, f"it has {len(text):,} characters; shorten it", context_tokens)
     ids = tuple(tokenizer.encode(text)) or _begin(tokenizer)
     if not ids:
         raise refused(param, f"'{param}' is empty; send at least one character")
@@ -68,10 +63,7 @@ def _is_ids(given: Sequence[Any]) -> bool:
 
 def _id_prompt(ids: list[int], tokenizer: Tokenizer, context_tokens: int, param: str) -> Prompt:
     if len(ids) > context_tokens:
-        raise ContextTooLong(
-            f"'{param}' has {len(ids):,} tokens; the model reads and writes {context_tokens:,} together, shorten it",
-            fields=[(param, "does not fit into the context")],
-        )
+        raise too_long(param, f"'{param}' has {len(ids):,}; shorten it", context_tokens)
     wrong = next((token for token in ids if not 0 <= token < tokenizer.vocabulary), None)
     if wrong is not None:
         raise refused(param, f"'{param}' has the token id {wrong}; those of this model are 0 to {tokenizer.vocabulary - 1:,}")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from modeltap.api.openai.fields import ResponseFormat, Writing
-from modeltap.api.openai.problems import refused
+from modeltap.api.openai.problems import refused, too_long
 from modeltap.domain.generation import MAX_GRAMMAR_BYTES, MAX_STOP_CHARS, MAX_STOPS, Grammar, Sampling
-from modeltap.errors import ContextTooLong
 
 MAX_TOP_LOGPROBS = 1
 
@@ -74,10 +73,10 @@ def room_of(prompt_tokens: int, context_tokens: int, given: int | None, *, param
     left = context_tokens - prompt_tokens
     if prompt_tokens + (1 if given is None else given) > context_tokens:
         asks = "" if given is None else f" and '{param}' asks for {given:,} more"
-        raise ContextTooLong(
-            f"the prompt has {prompt_tokens:,} tokens{asks}; the model reads and writes {context_tokens:,} together, shorten"
-            " the prompt or ask for less",
-            fields=[(param if given else "messages" if default is None else "prompt", "does not fit into the context")],
+        raise too_long(
+            param if given else "messages" if default is None else "prompt",
+            f"the prompt has {prompt_tokens:,}{asks}; shorten it or ask for less",
+            context_tokens,
         )
     if given is not None:
         return given
