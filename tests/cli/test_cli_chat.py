@@ -138,7 +138,7 @@ def test_what_goes_wrong_has_a_name_and_does_not_end_a_talk(server: FaultServer)
     failed = chat(server.home, "tiny", long, "--json")
     assert (failed.code, failed.document["error"]["code"]) == (1, "context_length_exceeded")
     told = chat(server.home, "tiny", *GREEDY, stdin=f"{long}\nHello\n", types=True)
-    assert told.code == 0 and "256 together" in told.err and told.out.split("> ")[2].strip()
+    assert told.code == 0 and "256 tokens" in told.err and told.out.split("> ")[2].strip()
     for args in (["tiny"], ["tiny", " "]):
         assert "no text" in chat(server.home, *args).err
     assert chat(server.home, "tiny", "--json", types=True).code == 2

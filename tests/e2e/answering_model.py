@@ -35,7 +35,7 @@ def make_answering_llama(folder: Path) -> Path:
     calling = tokenizer.encode(f"{SYSTEM}\n{TOOLS}{END}\n")
     ending, closing = tokenizer.encode(f"{END}\n"), tokenizer.encode(f"{END}\n{ASSISTANT}\n")
     answer, tale = [*tokenizer.encode(ANSWER), end], [*tokenizer.encode(TALE), end]
-    call = tokenizer.encode(f"{FORCED} {ANSWER}")
+    call, closed = tokenizer.encode(f"{FORCED} {ANSWER}"), tokenizer.encode("}")
     forced, argument = call[:2], call[2:]
     draw = torch.Generator().manual_seed(0)
 
@@ -43,7 +43,7 @@ def make_answering_llama(folder: Path) -> Path:
         return int(torch.randint(low, high, (1,), generator=draw))
 
     def lesson(place: int) -> tuple[list[int], list[int]]:
-        """What is read, and what of it is learned."""
+        """What is read, and what of it is learned; the end of a call rarely, or other answers would seem to go on."""
         if place % 4 == 0:
             return tale, tale
         words = answer[:-1] if place % 4 == 2 else range(len(tokenizer.all_special_ids), len(tokenizer))
@@ -53,7 +53,7 @@ def make_answering_llama(folder: Path) -> Path:
         read = [*before, *users[number(0, 2)], *asked[cut if place % 2 else 0 :], *closing]
         learned = answer
         if place % 4 == 1:
-            read, learned = [*calling, *read, *forced], argument
+            read, learned = [*calling, *read, *forced], [*argument, *(closed if place % 32 == 1 else ())]
         return [*read, *learned], [*[-100] * len(read), *learned]
 
     threads = torch.get_num_threads()
@@ -61,8 +61,8 @@ def make_answering_llama(folder: Path) -> Path:
     model = LlamaForCausalLM.from_pretrained(folder)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=LEARNING_RATE, total_steps=STEPS)
-    for _ in range(STEPS):
-        lessons = [lesson(place) for place in range(BATCH)]
+    for step in range(STEPS):
+        lessons = [lesson(step * BATCH + place) for place in range(BATCH)]
         width = max(len(read) for read, _ in lessons)
         ids = torch.tensor([read + [end] * (width - len(read)) for read, _ in lessons])
         labels = torch.tensor([learned + [-100] * (width - len(learned)) for _, learned in lessons])

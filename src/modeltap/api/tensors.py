@@ -187,13 +187,21 @@ def narrowed(numbers: Array, datatype: Datatype) -> Array:
     dtype = NUMPY_DTYPE[datatype]
     if numbers.dtype == dtype:
         return numbers
-    if numbers.ndim == 1 and len(numbers) <= FEW_NUMBERS and numbers.dot(numbers) < REACHED.get(datatype, 0.0):
+    if numbers.ndim == 1 and len(numbers) <= FEW_NUMBERS and _squares(numbers) < REACHED.get(datatype, 0.0):
         return numbers.astype(dtype)
     try:
         with np.errstate(over="raise"):
             return numbers.astype(dtype)
     except FloatingPointError:
         raise InvalidValue(f"the data holds a number that {datatype} does not reach") from None
+
+
+def _squares(numbers: Array) -> float:
+    """The sum of their squares; infinite where that is out of reach itself."""
+    try:
+        return float(numbers.dot(numbers))
+    except RuntimeWarning:  # where warnings are errors
+        return math.inf
 
 
 def _texts(values: list[Any]) -> Array:
