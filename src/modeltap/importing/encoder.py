@@ -9,10 +9,11 @@ from pathlib import Path
 
 from modeltap.bundle.files import open_bundle
 from modeltap.errors import MissingExtra
+from modeltap.importing.asking import ask_child, refuse
 from modeltap.importing.encoder_config import is_encoder
 from modeltap.importing.language_directory import CONFIG, MAX_CONFIG_BYTES, find_directory, read_json
-from modeltap.importing.onnx import Imported, ask_child
-from modeltap.importing.onnx_child import Asked
+from modeltap.importing.onnx import Imported
+from modeltap.importing.onnx_child import Asked, Verdict
 
 TIMEOUT_S = 600.0
 MEMORY_BYTES = 16 << 30
@@ -46,6 +47,7 @@ def import_encoder(directory: Path, folder: Path, *, timeout_s: float = TIMEOUT_
         processor_s=int(timeout_s) + 1,
         parent_pid=os.getpid(),
     )
-    verdict = ask_child("modeltap.importing.encoder_child", asked, what="model", timeout_s=timeout_s)
+    verdict = ask_child("modeltap.importing.encoder_child", asked, Verdict, what="model", timeout_s=timeout_s)
+    refuse(verdict)
     files = {path.name: path for path in sorted(folder.iterdir())}
     return Imported(files=files, manifest=open_bundle(files).manifest, notices=verdict.notices)

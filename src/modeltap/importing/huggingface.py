@@ -4,8 +4,6 @@ with two folders alone, then asked the golden prompts in an engine process."""
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
@@ -14,8 +12,8 @@ from modeltap.bundle.files import CARD, GOLDEN, MANIFEST, description_files
 from modeltap.compression.golden import record_golden_prompts
 from modeltap.compression.openvino import OPENVINO_FILES
 from modeltap.domain.model import Manifest
-from modeltap.engines.confine import bare_environment
-from modeltap.errors import Broken, InvalidData, MissingExtra
+from modeltap.errors import Broken, MissingExtra
+from modeltap.importing.asking import ask_child, refuse
 from modeltap.importing.huggingface_child import Asked, Verdict
 from modeltap.importing.import_card import write_language_import_card
 from modeltap.importing.language_directory import SMALL_FILES, find_directory
@@ -27,7 +25,6 @@ S_PER_BYTE = 300 / (1 << 30)
 MEMORY_BYTES = 16 << 30
 MEMORY_PER_BYTE = 16
 """Of address space: half-precision weights become float32 in torch, then in OpenVINO, and are mapped once more when written."""
-LONGEST_DETAIL = 1000
 MADE = (*OPENVINO_FILES, *SMALL_FILES)
 
 
@@ -70,29 +67,17 @@ def _convert(source: Path, folder: Path, size_bytes: int, limit_s: float) -> Ver
         processor_s=int(limit_s * (os.cpu_count() or 1)) + 1,
         parent_pid=os.getpid(),
     )
-    command = [sys.executable, "-P", "-m", "modeltap.importing.huggingface_child"]
-    try:
-        done = subprocess.run(  # noqa: S603
-            command,
-            input=msgspec.json.encode(asked),
-            capture_output=True,
-            timeout=limit_s,
-            check=False,
-            env=bare_environment(),
-        )
-    except subprocess.TimeoutExpired:
-        raise InvalidData(f"the model was not read and converted within {limit_s:g} s; it is not imported") from None
-    if done.returncode != 0:
-        told = f"signal {-done.returncode}" if done.returncode < 0 else f"exit status {done.returncode}"
-        raise InvalidData(f"the model ended the process that read it ({told}); it is not imported")
-    try:
-        verdict = msgspec.json.decode(done.stdout, type=Verdict)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        raise Broken("the process that reads models gave no verdict; it is not imported") from None
+    verdict = ask_child(
+        "modeltap.importing.huggingface_child",
+        asked,
+        Verdict,
+        what="model",
+        timeout_s=limit_s,
+        done_with_it="read and converted",
+    )
     if verdict.code == MissingExtra.code:
         raise MissingExtra(what="what converts language models", extra="llm")
-    if verdict.code:
-        raise InvalidData(verdict.detail[:LONGEST_DETAIL])
+    refuse(verdict)
     return verdict
 
 

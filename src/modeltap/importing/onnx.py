@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from modeltap.bundle.files import CARD, GOLDEN, GRAPH, MANIFEST, open_bundle
 from modeltap.domain.model import Manifest
-from modeltap.engines.confine import bare_environment
-from modeltap.errors import Broken, InvalidData
+from modeltap.importing.asking import ask_child, refuse
 from modeltap.importing.onnx_child import Asked, Verdict
 
 TIMEOUT_S = 300.0
 MEMORY_BYTES = 4 << 30
 MEMORY_PER_BYTE = 8
 """Of address space, for each byte of the graph and its weights: parsed, put together, loaded, and run."""
-LONGEST_DETAIL = 1000
 
 
 @dataclass(frozen=True)
@@ -45,33 +39,7 @@ def import_onnx(graph: Path, folder: Path, *, timeout_s: float = TIMEOUT_S) -> I
         processor_s=int(timeout_s) + 1,
         parent_pid=os.getpid(),
     )
-    verdict = ask_child("modeltap.importing.onnx_child", asked, what="graph", timeout_s=timeout_s)
+    verdict = ask_child("modeltap.importing.onnx_child", asked, Verdict, what="graph", timeout_s=timeout_s)
+    refuse(verdict)
     files = {name: folder / name for name in (MANIFEST, GRAPH, GOLDEN, CARD)}
     return Imported(files=files, manifest=open_bundle(files).manifest, notices=verdict.notices)
-
-
-def ask_child(module: str, asked: Asked, *, what: str, timeout_s: float) -> Verdict:
-    """What a process that runs the module found of the `what`, a graph or a model. Raises InvalidData for what it refused, also
-    where it ended, hung or overfilled the process."""
-    command = [sys.executable, "-P", "-m", module]
-    try:
-        done = subprocess.run(  # noqa: S603
-            command,
-            input=msgspec.json.encode(asked),
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
-            env=bare_environment(),
-        )
-    except subprocess.TimeoutExpired:
-        raise InvalidData(f"the {what} was not read and tried within {timeout_s:g} s; it is not imported") from None
-    if done.returncode != 0:
-        told = f"signal {-done.returncode}" if done.returncode < 0 else f"exit status {done.returncode}"
-        raise InvalidData(f"the {what} ended the process that read it ({told}); it is not imported")
-    try:
-        verdict = msgspec.json.decode(done.stdout, type=Verdict)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        raise Broken(f"the process that reads {what}s gave no verdict; it is not imported") from None
-    if verdict.code:
-        raise InvalidData(verdict.detail[:LONGEST_DETAIL])
-    return verdict
