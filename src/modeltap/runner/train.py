@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -33,13 +32,13 @@ from modeltap.recipe.render import recipe_digest, render_recipe
 from modeltap.runner.features import table_features
 from modeltap.runner.judge import judge, slice_columns
 from modeltap.runner.prepare import PartData, Prepared, prepare
+from modeltap.runner.register import register
 from modeltap.runner.steps import Step
 from modeltap.runner.text_features import text_features
 from modeltap.runner.text_start import open_start
 from modeltap.runner.train_embedding import train_embedding
 from modeltap.runner.train_language import train_language
 from modeltap.storage.datasets import DatasetRepository
-from modeltap.storage.models import ModelRepository
 from modeltap.tasks import text_embedding, text_generation
 from modeltap.tasks.catalogue import find_task
 from modeltap.training.fit import Trained, fit
@@ -119,26 +118,16 @@ def train(step: Step) -> dict[str, Any]:
     )
     digest = step.artifacts.put_tree(files)
     report = _report(step, spec.name, manifest, main, trained, recipe)
-    crash_point("version.blobs_written")
-    version = ModelRepository(step.database, step.job.tenant).add(
-        spec.name,
+    return register(
+        step,
+        spec,
         digest,
         manifest,
-        step.job.id,
-        datetime.now(UTC),
         report=report,
-        evaluation=msgspec.to_builtins(main) if main else None,
+        evaluation=main,
         history=trained.history,
+        notices=[*prepared.notices, *featured.notices],
     )
-    step.report(Progress(phase="done", fraction=1.0, message=version.id))
-    return {
-        "job": step.job.id,
-        "version": version.id,
-        "name": version.name,
-        "digest": digest,
-        "metrics": manifest.metrics,
-        "notices": [*prepared.notices, *featured.notices],
-    }
 
 
 def _manifest(

@@ -6,7 +6,6 @@ Letters: N texts, T ids of a text, D numbers of a vector.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -38,11 +37,11 @@ from modeltap.errors import InvalidData, InvalidRecipe
 from modeltap.faults import crash_point
 from modeltap.recipe.render import recipe_digest, render_recipe
 from modeltap.runner.prepare import TRAINED_PARTS
+from modeltap.runner.register import register
 from modeltap.runner.steps import Step
 from modeltap.runner.text_features import fit_reader, ids_graph, ids_spec
 from modeltap.runner.text_start import open_start
 from modeltap.storage.datasets import DatasetRepository
-from modeltap.storage.models import ModelRepository
 from modeltap.tasks.text_embedding import TASK
 from modeltap.training.fit import TrainingData, fit_texts
 
@@ -140,19 +139,7 @@ def train_embedding(step: Step, spec: TrainSpec, recipe: Recipe) -> dict[str, An
         texts=fitted.files(),
     )
     digest = step.artifacts.put_tree(files)
-    crash_point("version.blobs_written")
-    version = ModelRepository(step.database, step.job.tenant).add(
-        spec.name, digest, manifest, step.job.id, datetime.now(UTC), history=trained.history
-    )
-    step.report(Progress(phase="done", fraction=1.0, message=version.id))
-    return {
-        "job": step.job.id,
-        "version": version.id,
-        "name": version.name,
-        "digest": digest,
-        "metrics": manifest.metrics,
-        "notices": list(parts.notices),
-    }
+    return register(step, spec, digest, manifest, history=trained.history, notices=parts.notices)
 
 
 def read_texts(stored: StoredDataset, recipe: Recipe) -> TextParts:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from modeltap import __version__
 from modeltap.bundle.files import language_files
@@ -29,6 +26,7 @@ from modeltap.evaluation.report import render_report
 from modeltap.evaluation.result import Evaluation, Written, flat_metrics
 from modeltap.faults import crash_point
 from modeltap.recipe.render import recipe_digest, render_recipe
+from modeltap.runner.register import register
 from modeltap.runner.steps import Step
 from modeltap.storage.datasets import DatasetRepository
 from modeltap.storage.disk import disk_failures
@@ -93,26 +91,9 @@ def train_language(step: Step, spec: TrainSpec, recipe: Recipe) -> dict[str, Any
         shutil.rmtree(step.workdir / name, ignore_errors=True)
     main = evaluations.get("test") or evaluations.get("val")
     report = _report(step, spec.name, manifest, main, trained, recipe)
-    crash_point("version.blobs_written")
-    version = ModelRepository(step.database, step.job.tenant).add(
-        spec.name,
-        digest,
-        manifest,
-        step.job.id,
-        datetime.now(UTC),
-        report=report,
-        evaluation=msgspec.to_builtins(main) if main else None,
-        history=trained.history,
+    return register(
+        step, spec, digest, manifest, report=report, evaluation=main, history=trained.history, notices=trained.notices
     )
-    step.report(Progress(phase="done", fraction=1.0, message=version.id))
-    return {
-        "job": step.job.id,
-        "version": version.id,
-        "name": version.name,
-        "digest": digest,
-        "metrics": manifest.metrics,
-        "notices": list(trained.notices),
-    }
 
 
 def find_base(step: Step, recipe: Recipe) -> ModelVersion | None:
