@@ -8,6 +8,7 @@ door, and both ways share guard, plane, readers and headers, so that they cannot
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from functools import partial
@@ -26,6 +27,8 @@ from modeltap.serving.call import Call
 from modeltap.serving.plane import Plane
 from modeltap.serving.submission import ClientGone
 from modeltap.telemetry.tracing import Trace
+
+_log = logging.getLogger(__name__)
 
 HOT_BYTES = 64 * 1024
 """Up to here a body is read on the event loop; the ordinary way reads longer ones on a thread."""
@@ -59,6 +62,9 @@ class Exchange(Protocol):
         """Writes the answer; `lines` are its headers, each with its end."""
 
     def when_flushed(self, then: Callable[[], None]) -> None: ...
+
+    def abort(self) -> None:
+        """Closes the connection without an answer."""
 
 
 class HotHead:
@@ -162,10 +168,16 @@ class HotPath:
         for asked in answered:
             call, answer = asked.call, asked.answer
             assert call is not None and answer is not None
-            if call.ticket.state == "settled":
-                self._respond(asked, answer, "")
-            else:  # this commit failed, or one that came before it
-                self.refuse(asked, problem or StorageFailed("the record of this request could not be written; try again later"))
+            try:
+                if call.ticket.state == "settled":
+                    self._respond(asked, answer, "")
+                else:  # this commit failed, or one that came before it
+                    self.refuse(
+                        asked, problem or StorageFailed("the record of this request could not be written; try again later")
+                    )
+            except Exception:  # noqa: BLE001  an edge: one answer that cannot be sent must not keep the others of its turn
+                _log.exception("the answer to request %s could not be sent; its connection is closed", asked.request_id)
+                asked.exchange.abort()
         asyncio.get_running_loop().call_soon(self._note_deliveries, answered)
 
     def _note_deliveries(self, answered: list[_Asked]) -> None:
@@ -184,13 +196,15 @@ class HotPath:
     def _respond(self, asked: _Asked, answer: Answer, code: str) -> None:
         total_s = self._clock() - asked.started_s
         head = asked.head
-        lines = b"content-type: %b\r\n" % answer.content_type
-        for line in answer.headers:
-            lines += b"%b: %b\r\n" % line
-        traceparent = traceparent_for(asked.trace, head.traceparent)
-        lines += call_lines(self._plane, asked.call, asked.request_id, traceparent, total_s)
-        asked.exchange.respond(answer.status, lines, answer.body)
-        self._activity.end()
+        try:
+            lines = b"content-type: %b\r\n" % answer.content_type
+            for line in answer.headers:
+                lines += b"%b: %b\r\n" % line
+            traceparent = traceparent_for(asked.trace, head.traceparent)
+            lines += call_lines(self._plane, asked.call, asked.request_id, traceparent, total_s)
+            asked.exchange.respond(answer.status, lines, answer.body)
+        finally:
+            self._activity.end()
         self._watch.end(
             operation=head.operation,
             protocol=head.protocol,

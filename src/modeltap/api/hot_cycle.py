@@ -71,6 +71,11 @@ class HotCycle:
     def when_flushed(self, then: Callable[[], None]) -> None:
         self.connection.when_flushed(then)
 
+    def abort(self) -> None:
+        """Closes the connection without an answer, or with what was written of it."""
+        self.disconnected = self.response_complete = True
+        self.connection.transport.abort()
+
 
 class _Defaults:
     """The headers that uvicorn puts before those of an answer: a new list each second."""

@@ -41,7 +41,8 @@ BATCH_SLOTS = 4
 INGEST_EVERY_S = 1.0
 INGEST_BUSY_S = 30.0
 BUSY_BYTES = 1 << 19
-"""Of usage in a second, some thousand requests: more is brought in every INGEST_BUSY_S alone, by a process beside."""
+"""Of usage in a second, some thousand requests: more is brought in every INGEST_BUSY_S alone, by a process beside. So is what
+a busy time left behind, once it is over: a thread of this process would hold up the next requests for as long as it reads."""
 
 
 class Keeper:
@@ -133,7 +134,7 @@ class Keeper:
                 continue  # it can wait; who asks for usage has it brought in first
             waited_s = 0.0
             try:
-                if not (is_busy and await self._bring_in_beside()):
+                if not (is_busy or await asyncio.to_thread(self.lag_bytes) > BUSY_BYTES) or not await self._bring_in_beside():
                     await self.bring_in()
                 failed = ""
             except ModeltapError as problem:  # the next tick tries again; said once in a row
