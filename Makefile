@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+EXTRAS := train,llm,keras,sklearn,postgres,s3,dev
 # Programs that others wrote for the servers that modeltap stands in for: they conflict with it and with each other.
 CLIENTS := .clients/now/.installed .clients/old/.installed
 # A file's tests stay together, so that what they share is made once.
@@ -42,7 +43,7 @@ wheel: $(INSTALLED)
 	HATCH_BUILD_HOOK_ENABLE_MYPYC=1 $(BIN)/pip wheel --disable-pip-version-check --no-deps --wheel-dir dist build/wheel
 
 bench: $(INSTALLED)
-	$(BIN)/pip install -c constraints.txt -e '.[train,llm,dev,bench]'
+	$(BIN)/pip install -c constraints.txt -e '.[$(EXTRAS),bench]'
 	$(BIN)/python -m benchmarks
 
 clean:
@@ -56,7 +57,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 		"$(PYTHON) cannot make virtual environments; install its venv package (Debian, Ubuntu: apt-get install python3-venv)" \
 		>&2; exit 1; }
 	$(BIN)/pip install --disable-pip-version-check torch==2.13.0
-	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e '.[train,llm,dev]'
+	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
 # Complete lists of versions, so nothing is looked for; tests/e2e/clients says why.

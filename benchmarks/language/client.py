@@ -11,6 +11,7 @@ import json
 import resource
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from benchmarks.language.shape import ANSWER_TOKENS, percentile_ms
@@ -33,17 +34,18 @@ class Streams:
 
     async def run(self, end_s: float) -> None:
         """One connection, until then."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout_at(asyncio.get_running_loop().time() + end_s - time.perf_counter()):
                 while True:
-                    await self._ask(reader, writer)
-        except TimeoutError:
-            pass
-        finally:
-            writer.close()
+                    reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+                    try:
+                        while await self._ask(reader, writer):
+                            pass
+                    finally:
+                        writer.close()
 
-    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Whether the connection may be used again."""
         body = json.dumps(
             {
                 "model": self._model,
@@ -64,7 +66,7 @@ class Streams:
         if b" 200 " not in status:
             self.errors += 1
             raise ConnectionError(f"the server said {status.decode()}: {(await reader.read(2000)).decode(errors='replace')}")
-        await reader.readuntil(b"\r\n\r\n")
+        head_lines = await reader.readuntil(b"\r\n\r\n")
         usage: bytes | None = None
         while True:
             line = await reader.readline()
@@ -86,6 +88,7 @@ class Streams:
         self.num_pieces -= pieces
         told = json.loads(usage[6:])["usage"]["completion_tokens"] if usage is not None else pieces
         self.num_tokens += told
+        return b"connection: close" not in head_lines.lower()
 
 
 async def measure(streams: Streams, num_streams: int, seconds: float) -> float:

@@ -69,9 +69,12 @@ class InferencePlane:
             plan = plans.get(body[:head_bytes])
             inputs = None if plan is None else plan.from_bytes(memoryview(body)[head_bytes:])
         else:
-            cut = cut_arrays(body)
-            plan = None if cut is None else plans.get(cut[0])
-            inputs = None if plan is None or cut is None else plan.from_blocks(cut[1])
+            plan = plans.newest
+            inputs = None if plan is None else plan.from_text(body)
+            if inputs is None:
+                cut = cut_arrays(body)
+                plan = None if cut is None else plans.get(cut[0])
+                inputs = None if plan is None or cut is None else plan.from_blocks(cut[1])
         if plan is None or inputs is None:
             return None
         show = plan.shown.get((target.name, target.coding))

@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from modeltap.api.asgi import Answer
 from modeltap.api.inference_answer import PlannedOutputs
 from modeltap.api.inference_request import InferRequest
-from modeltap.api.json_numbers import read_block
-from modeltap.api.tensor_data import BinaryData, JsonData, element_of, graph_numbers
-from modeltap.api.tensors import narrowed
+from modeltap.api.json_numbers import mark, read_block
+from modeltap.api.narrowing import element_of, graph_numbers, narrowed
+from modeltap.api.tensor_data import BinaryData, JsonData
 from modeltap.data.tensor_bytes import numbers_from_bytes
 from modeltap.domain.signature import NUMPY_DTYPE, Batch, Datatype
 from modeltap.errors import InvalidValue
@@ -27,15 +27,17 @@ NOT_PLANNED = frozenset({"BYTES", "BOOL", "FP16"})
 class Plan:
     """Everything about a request but its numbers."""
 
-    __slots__ = ("_inputs", "num_bytes", "planned", "rows", "shown")
+    __slots__ = ("_after", "_before", "_inputs", "_is_one_array", "num_bytes", "planned", "rows", "shown")
 
-    def __init__(self, request: InferRequest, rows: int, planned: PlannedOutputs) -> None:
+    def __init__(self, text: bytes, request: InferRequest, rows: int, planned: PlannedOutputs) -> None:
         self._inputs: list[tuple[str, Datatype, tuple[int, ...], int, int]] = []
         for tensor in request.tensors:
             count = math.prod(tensor.shape)
             num_bytes = count * NUMPY_DTYPE[tensor.datatype].itemsize
             self._inputs.append((tensor.name, tensor.datatype, tensor.shape, count, num_bytes))
         self.num_bytes = sum(one[4] for one in self._inputs)
+        self._before, array, self._after = text.partition(mark(0))
+        self._is_one_array = bool(array) and len(self._inputs) == 1
         self.rows = rows
         self.planned = planned
         self.shown: dict[tuple[str, str | None], Callable[[Batch], Answer]] = {}
@@ -51,6 +53,18 @@ class Plan:
             batch[name] = numbers_from_bytes(rest[place : place + num_bytes], datatype).reshape(shape)
             place += num_bytes
         return batch
+
+    def from_text(self, body: bytes) -> Batch | None:
+        """The inputs of a request whose JSON is that of the plan but for one array of numbers; None for every other one.
+
+        What stands between the plan's two ends is parsed as an array of numbers, so that the whole can be nothing else.
+        """
+        start = len(self._before)
+        if not self._is_one_array or body[start : start + 1] != b"[":
+            return None
+        if not body.startswith(self._before) or not body.endswith(self._after):
+            return None
+        return self.from_blocks((body[start : len(body) - len(self._after)],))
 
     def from_blocks(self, blocks: Sequence[bytes]) -> Batch | None:
         """The inputs of a request whose arrays of numbers are these, in order."""
@@ -71,6 +85,7 @@ class Plans:
 
     def __init__(self) -> None:
         self._plans: dict[bytes, Plan] = {}
+        self.newest: Plan | None = None
 
     def get(self, text: bytes) -> Plan | None:
         return self._plans.get(text)
@@ -86,4 +101,4 @@ class Plans:
             return
         if len(self._plans) >= MAX_PLANS:
             self._plans.clear()
-        self._plans[text] = Plan(request, rows, planned)
+        self.newest = self._plans[text] = Plan(text, request, rows, planned)

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from modeltap.api.body import parse_json
-from modeltap.api.json_numbers import Element, read_block
+from modeltap.api.json_numbers import read_block
+from modeltap.api.narrowing import element_of, graph_numbers
 from modeltap.data.blocks import as_whole
 from modeltap.data.tensor_bytes import Buffer, elements_from_bytes, numbers_from_bytes
 from modeltap.domain.signature import NUMPY_DTYPE, Array, Datatype
@@ -112,16 +113,6 @@ def _whole(value: float) -> int:
     if value != (whole := int(value)):
         raise InvalidValue("the data holds a number that is not whole")
     return whole
-
-
-def graph_numbers(found: Array, datatype: Datatype) -> Array:
-    """Numbers of the datatype, floats still of 64 bits. Raises InvalidValue where one is out of its reach or not whole."""
-    return found if found.dtype.kind == "f" and datatype[:2] == "FP" else as_whole(found, NUMPY_DTYPE[datatype])
-
-
-def element_of(datatype: Datatype) -> Element:
-    """As what the reader of arrays takes its numbers."""
-    return "d" if datatype[:2] == "FP" else "u" if datatype == "UINT64" else "i"
 
 
 def _flatten(data: list[Any], depth: int) -> list[Any]:

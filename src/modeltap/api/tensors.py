@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from modeltap.api.narrowing import narrowed
 from modeltap.api.row_limit import check_rows
 from modeltap.api.tensor_data import TensorData
 from modeltap.data.cells import shown
@@ -175,33 +176,6 @@ def _fits(shape: tuple[int, ...], taken: tuple[int, ...]) -> bool:
         if extent != allowed and not (allowed < 0 <= extent):
             return False
     return True
-
-
-FEW_NUMBERS = 4096
-REACHED = {"FP32": 1e76, "FP16": 4e9}
-"""Where the squares of numbers add up to less, none of them is out of reach; to ask numpy to raise costs more than that."""
-
-
-def narrowed(numbers: Array, datatype: Datatype) -> Array:
-    """64-bit floats as the graph's own; what JSON writes is finite and must stay so."""
-    dtype = NUMPY_DTYPE[datatype]
-    if numbers.dtype == dtype:
-        return numbers
-    if numbers.ndim == 1 and len(numbers) <= FEW_NUMBERS and _squares(numbers) < REACHED.get(datatype, 0.0):
-        return numbers.astype(dtype)
-    try:
-        with np.errstate(over="raise"):
-            return numbers.astype(dtype)
-    except FloatingPointError:
-        raise InvalidValue(f"the data holds a number that {datatype} does not reach") from None
-
-
-def _squares(numbers: Array) -> float:
-    """The sum of their squares; infinite where that is out of reach itself."""
-    try:
-        return float(numbers.dot(numbers))
-    except RuntimeWarning:  # where warnings are errors
-        return math.inf
 
 
 def _texts(values: list[Any]) -> Array:

@@ -47,6 +47,10 @@ STEP_FAILED = 70
 """Exit status after a step that failed."""
 BREATH_S = 1.0
 """While steps give nobody anything, as those that read a long prompt, so often the parent is told that they are made."""
+RETURN_S = 0.012
+NEXT_S = 0.004
+"""Where most texts ended in one step, their callers are likely to come back together, and prompts that are read in one step
+cost far less than in two: the next step waits so long for the first of them, and then so long for each other one."""
 
 _log = logging.getLogger("modeltap.engines.tokens_child")
 
@@ -66,6 +70,11 @@ class Session:
     @property
     def is_busy(self) -> bool:
         return self._core.is_busy or bool(self._waiting)
+
+    @property
+    def num_texts(self) -> int:
+        """That have a place."""
+        return len(self._texts)
 
     def begin(self, asked: Begin) -> None:
         """As soon as there is a place."""
@@ -195,13 +204,16 @@ def _serve(link: socket.socket) -> None:
     del first
     link.sendall(pack(Ready()))
     said_s = time.monotonic()
+    num_returning = 0
     while True:
-        heard = asked.now() if session.is_busy else asked.wait()
+        heard = asked.now(num_returning) if num_returning or session.is_busy else asked.wait()
         if heard is None:
             return
         for message in heard:
             _obey(session, message)
         stepped = session.step() if session.is_busy else Stepped([], [])
+        num_ended = sum(piece.delta.finish is not None for piece in stepped.pieces)
+        num_returning = num_ended if num_ended > max(1, session.num_texts) else 0
         now_s = time.monotonic()
         if stepped.pieces or stepped.refusals or now_s - said_s >= BREATH_S:
             link.sendall(pack(stepped))
@@ -231,14 +243,18 @@ class Asked:
             pass
         return heard
 
-    def now(self) -> list[ToEngine] | None:
+    def now(self, returning: int = 0) -> list[ToEngine] | None:
+        """Where callers are likely to return, what comes soon too, until so many texts were begun."""
         heard: list[ToEngine] = []
-        while select.select([self._link], [], [], 0)[0]:
+        while True:
+            wait_s = 0.0 if not returning else NEXT_S if heard else RETURN_S
+            if not select.select([self._link], [], [], wait_s)[0]:
+                return heard
             more = self._received()
             if more is None:
                 return None
             heard += more
-        return heard
+            returning = max(0, returning - sum(isinstance(message, Begin) for message in more))
 
     def _received(self) -> list[ToEngine] | None:
         data = self._link.recv(RECEIVE_BYTES)
