@@ -16,14 +16,20 @@ from modeltap.bundle.environment import environment
 NAMES = (
     "startup",
     "training",
+    "distributed",
     "language_training",
     "serving",
     "batching",
     "metering",
+    "explaining",
     "overload",
     "scale",
     "language",
     "language_quality",
+    "compression",
+    "auto",
+    "tuning",
+    "lifecycle",
 )
 RESULTS = Path(__file__).with_name("RESULTS.md")
 

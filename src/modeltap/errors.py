@@ -16,6 +16,7 @@ An error carries facts; its message says what was given, what is allowed and wha
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
@@ -65,6 +66,13 @@ class InvalidData(InvalidInput):
     title = "The data cannot be used"
 
 
+class CannotCompress(InvalidInput):
+    """The version cannot be made smaller in the way that was asked for."""
+
+    code = "cannot_compress"
+    title = "The version cannot be compressed so"
+
+
 class ContextTooLong(InvalidInput):
     """The prompt, or what it leaves room for, does not fit into what the model can read and write together."""
 
@@ -86,6 +94,13 @@ class TooLarge(InvalidInput):
 class UnsupportedMedia(InvalidInput):
     code = "unsupported_media"
     title = "This kind of body is not read here"
+
+
+class MemoryExceeded(InvalidInput):
+    """A job used more memory than it may, or than the machine has left."""
+
+    code = "memory_limit_exceeded"
+    title = "The job needs more memory than it may have"
 
 
 class MethodNotAllowed(InvalidInput):
@@ -166,6 +181,13 @@ class UnsafeBind(Refused):
     title = "This address would be open to others"
 
 
+class NotConfined(Refused):
+    """The system cannot confine what reads a model from elsewhere as far as the operator asks."""
+
+    code = "not_confined"
+    title = "Imports cannot be confined enough here"
+
+
 class LimitReached(ModeltapError):
     """A limit of the key or of its tenant. `retry_after_s`: until the same request would fit; None if waiting is no use."""
 
@@ -221,6 +243,16 @@ class ReplicaLost(Unavailable):
     title = "The engine died"
 
 
+class DeadlinePassed(Unavailable):
+    """It was begun and not finished within its time; what ran until then is charged, so it is not simply sent again."""
+
+    code = "deadline_passed"
+    title = "The time was over"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retry_after_s=math.inf)
+
+
 class UpstreamFailed(Unavailable):
     """The server elsewhere that answers for a deployment cannot be reached, failed, or broke off."""
 
@@ -246,6 +278,13 @@ class StorageFailed(Broken):
 
     code = "storage_failed"
     title = "The disk refused"
+
+
+class RanksLost(Broken):
+    """The processes that train together died again and again, and got no further."""
+
+    code = "ranks_lost"
+    title = "The training processes died"
 
 
 class DatabaseTooNew(Broken):

@@ -31,6 +31,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Processes that serve the one port; more than one have a parent that counts limits and starts jobs."""
     database_url: str | None = None
     """Of a PostgreSQL server; None is the SQLite file of the home."""
+    artifacts_url: str | None = None
+    """s3://BUCKET/PREFIX of datasets, versions and files; None is the home. Credentials come by the AWS variables."""
+    artifacts_cache_bytes: Annotated[int, msgspec.Meta(ge=1)] = 20 * 1024**3
+    """Of what lies in a bucket, so much may also lie on the disk."""
     durability: Literal["process", "power"] = "process"
     """What a usage record survives before its answer is sent: the end of the process, or of the power."""
     currency: str = "EUR"
@@ -51,12 +55,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Trainings at a time; imports and evaluations have slots of their own, so that they never wait behind a long one."""
     threads: int | None = None
     """Of a training process whose recipe names none; None is the cores divided by the job slots."""
+    job_threads: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """Of all jobs together; None is one more than the cores. Of several, one is kept for imports and evaluations."""
+    job_memory_bytes: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """Of a job that names no limit, with all its processes; None is nine tenths of the machine's."""
     checkpoint_every_s: Annotated[float, msgspec.Meta(ge=0)] = 10.0
     """Between two checkpoints of a training: what a crash costs at most. 0 is after every step."""
     max_body_bytes: int = 32 * 1024 * 1024
     """Of a prediction or control request."""
     max_upload_bytes: int = 8 * 1024**3
     """Of a dataset, a model, or the rows of a batch."""
+    import_sandbox: Literal["limits", "no-network", "no-writes"] = "limits"
+    """What a process that reads a model from elsewhere must at least be confined to; where the system gives less, none is
+    imported. It is always confined as far as the system can."""
+    explain_max_rows: Annotated[int, msgspec.Meta(ge=1)] = 20_000
+    """That an engine may run for one explanation."""
+    explain_max_instances: Annotated[int, msgspec.Meta(ge=1)] = 16
+    """Rows, pictures or texts that one call may have explained."""
+    explain_deadline_s: Annotated[float, msgspec.Meta(gt=0)] = 60.0
+    """A call for explanations that is not answered by then is stopped, and charged what ran."""
     tls_cert: Path | None = None
     tls_key: Path | None = None
     insecure_public_bind: bool = False

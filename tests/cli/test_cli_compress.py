@@ -8,11 +8,11 @@ from contextlib import redirect_stdout
 import msgspec
 import pytest
 
-from modeltap.cli.certificate_text import show_certificate
+from modeltap.cli.certificate_text import certificate_line, show_certificate
 from modeltap.cli.compress import read_texts
 from modeltap.cli.main import run
 from modeltap.cli.output import Output
-from modeltap.domain.certificate import Certificate, Demand
+from modeltap.domain.certificate import Certificate, Demand, SliceDrop
 from modeltap.errors import InvalidData
 
 CERTIFICATE = Certificate(
@@ -21,7 +21,7 @@ CERTIFICATE = Certificate(
     method="int8",
     measure="loss",
     evidence="tales@1 (val)",
-    num_documents=120,
+    num_samples=120,
     num_tokens=20_000,
     parent_value=2.5,
     child_value=2.51,
@@ -52,6 +52,37 @@ def test_parent_and_child_stand_side_by_side():
     assert "120 documents, tales@1 (val)" in text and "at least 1.5 times as fast" in text and "no win" not in text
 
 
+def test_rows_are_told_in_points_with_their_slices_and_notes():
+    part = SliceDrop(
+        column="sex", value="f", num_samples=40, parent_value=0.9, child_value=0.85, drop=0.05, drop_interval=(-0.02, 0.12)
+    )
+    text = shown(
+        msgspec.structs.replace(
+            CERTIFICATE,
+            measure="accuracy",
+            num_tokens=0,
+            p_value=0.03125,
+            slices=(part,),
+            drop=0.002,
+            drop_interval=(-0.001, 0.004),
+            parent_p50_s=0.0002,
+            child_p50_s=0.0001,
+            calibration_digest="c0ffee" * 8,
+            calibration_rows=512,
+            notes=("static: ranges of 512 rows",),
+            demand=Demand(max_drop=0.005),
+        )
+    )
+    for told in ("+0.2 points (-0.1 to +0.4)", "rows/s", "200 µs", "2.00 times", "p = 0.031 (McNemar)", "at most 0.5 points"):
+        assert told in text
+    assert "sex: f" in text and "512 rows of the training part, digest c0ffeec0ffee" in text and "· static" in text
+
+
+def test_a_line_says_it_beside_others():
+    line = certificate_line(msgspec.to_builtins(msgspec.structs.replace(CERTIFICATE, reasons=("no",))))
+    assert line == "int8 of tales@3: +0.01 worse, 0.25 of the size, 2.00 times as fast; no win"
+
+
 def test_why_it_is_no_win_is_told():
     text = shown(msgspec.structs.replace(CERTIFICATE, reasons=("its loss may be 0.1 worse",)))
     assert "! no win: its loss may be 0.1 worse" in text
@@ -73,7 +104,9 @@ def test_a_line_that_is_no_text_is_named(tmp_path, line):
         read_texts(str(tmp_path / "nothing.txt"))
 
 
-@pytest.mark.parametrize("flags", [[], ["--int8", "--int4"]])
-def test_one_width_is_chosen(flags, capsys):
+@pytest.mark.parametrize(
+    "flags", [[], ["--int8", "--int4"], ["--int8", "--prune", "0.5"], ["--prune", "0.5", "--distill", "r.yaml"]]
+)
+def test_one_way_is_chosen(flags, capsys):
     assert run(["compress", "tales", *flags, "--json"]) == 2
     assert "--int8 or --int4" in capsys.readouterr().out

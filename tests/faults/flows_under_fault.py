@@ -126,7 +126,7 @@ def check_clean(server: FaultServer) -> None:
     uploads = server.home / "uploads"
     assert not uploads.exists() or list(uploads.iterdir()) == []
     kept = {path.name for folder in (server.home / "jobs").glob("*") for path in folder.iterdir()}
-    assert kept <= {"log", "events.jsonl", "report.html"}, kept
+    assert kept <= {"log", "events.jsonl", "report.html", "trials.jsonl"}, kept
 
 
 def _check_dataset(server: FaultServer, ref: str) -> set[str]:

@@ -32,6 +32,8 @@ BATCH_POINTS = {name for name in CRASH_POINTS if name.startswith("batch.")}
 """Walked in test_batches.py."""
 FINE_TUNING_POINTS = {name for name in CRASH_POINTS if name.startswith("fine_tune.")}
 """Walked in test_killed_fine_tunings.py."""
+TRIAL_POINTS = {name for name in CRASH_POINTS if name.startswith("trial.")}
+"""Walked in test_killed_searches.py, all of them in its larger form."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def walked(
 
 def test_the_walks_pass_every_crash_point() -> None:
     walked = {walk.crash_at.partition(":")[0] for walk in WALKS}
-    assert walked | BATCH_POINTS | FINE_TUNING_POINTS == set(CRASH_POINTS)
+    assert walked | BATCH_POINTS | FINE_TUNING_POINTS | TRIAL_POINTS == set(CRASH_POINTS)
 
 
 @pytest.mark.parametrize("walk", WALKS, ids=str)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fault_server import FaultServer, serving, until
+from fault_server import ENDED, FaultServer, serving, until
 from flows_under_fault import (
     LONG_MLP,
     SMALL_TREES,
@@ -53,30 +53,44 @@ def test_data_that_does_not_fit_is_not_added(disk: SmallDisk, server: FaultServe
 
 
 @pytest.mark.parametrize(("recipe", "free_bytes"), [(WIDE_MLP, 300_000), (SMALL_TREES, 100_000)], ids=["checkpoint", "bundle"])
-def test_a_training_that_does_not_fit_says_so_and_is_resumed(
+def test_a_training_that_does_not_fit_says_so_waits_and_goes_on(
     disk: SmallDisk, server: FaultServer, recipe: dict[str, Any], free_bytes: int
 ) -> None:
     disk.leave(free_bytes)
     job_id = start_training(server, recipe)
-    job = server.wait_job(job_id, "failed")
-    assert job["error"]["code"] == "storage_failed", (job["error"], server.job_log(job_id))
-    assert "free some space" in job["error"]["detail"]
+    job = wait_waiting(server, job_id)
+    assert job["waiting"]["code"] == "storage_failed", (job["waiting"], server.job_log(job_id))
+    assert "free some space" in job["waiting"]["detail"]
+    assert job["not_before"] > job["attempts"][-1]["ended_at"]
     assert server.ask("GET", "/api/models")["models"] == []
     check_whole(server)
-    disk.free()
-    server.ask("POST", f"/api/jobs/{job_id}/resume")
-    assert server.wait_job(job_id)["result"]["version"] == "toy@1"
+    disk.free()  # nobody needs to say that it may go on
+    job = server.wait_job(job_id)
+    assert job["result"]["version"] == "toy@1"
+    ends = [attempt["end"] for attempt in job["attempts"]]
+    assert ends[-1] == "succeeded" and set(ends[:-1]) == {"waits"}
     check_clean(server)
 
 
-def test_a_training_on_a_disk_without_a_byte_left_fails_by_name_too(
+def wait_waiting(server: FaultServer, job_id: str) -> dict[str, Any]:
+    """The job, once it waits to be tried again."""
+
+    def look() -> dict[str, Any] | None:
+        job = server.job(job_id)
+        assert job["state"] not in ENDED, (job["state"], job["error"], server.job_log(job_id))
+        return job if job["not_before"] else None
+
+    return until("the job waits", look)
+
+
+def test_a_training_on_a_disk_without_a_byte_left_waits_and_goes_on(
     disk: SmallDisk, server: FaultServer, long_digest: str
 ) -> None:
     job_id = start_training(server, LONG_MLP)
     runner = server.wait_training(job_id)
     disk.leave(0)
-    job = server.wait_job(job_id, "failed")
-    assert job["error"]["code"] == "storage_failed", (job["error"], server.job_log(job_id))
+    job = wait_waiting(server, job_id)
+    assert job["waiting"]["code"] == "storage_failed", (job["waiting"], server.job_log(job_id))
     until("the runner ends", lambda: runner not in server.runner_pids())
     disk.leave(0)
     answer = server.client.post("/api/datasets", params={"name": "more", "filename": "more.csv"}, content=table())
@@ -84,5 +98,4 @@ def test_a_training_on_a_disk_without_a_byte_left_fails_by_name_too(
     check_whole(server)
     server.ask("POST", "/api/gc")
     disk.free()
-    server.ask("POST", f"/api/jobs/{job_id}/resume")
     assert server.wait_job(job_id)["result"]["digest"] == long_digest

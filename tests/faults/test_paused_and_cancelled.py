@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from fault_server import FaultServer, is_group, stopped, until
 from flows_under_fault import LONG_MLP, UsedHomes, start_training
 
-from modeltap.jobs.supervisor import KILL_AFTER_S
+from modeltap.jobs.watched import KILL_AFTER_S
 
 PROMISED_S = 6.0
 SLACK_S = 4.0

@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from modeltap.domain.job import JOB_KINDS
+from modeltap.domain.scheduling import Lane, Pool
 from modeltap.domain.tenant import DEFAULT_TENANT
 from modeltap.jobs.supervisor import Supervisor
 from modeltap.storage.database import Database
@@ -24,16 +27,30 @@ SLEEPY_RUNNER = (sys.executable, str(Path(__file__).with_name("sleepy_runner.py"
 
 
 class Clock:
-    """The real time and what a test added to it."""
+    """The real time and what a test added to it; the wall clock may also be set, as people and time servers do."""
 
     def __init__(self) -> None:
-        self._ahead = timedelta()
+        self._ahead_s = 0.0
+        self._set_by_s = 0.0
 
     def __call__(self) -> datetime:
-        return datetime.now(UTC) + self._ahead
+        return datetime.now(UTC) + timedelta(seconds=self._ahead_s + self._set_by_s)
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self._ahead_s
 
     def advance(self, seconds: float) -> None:
-        self._ahead += timedelta(seconds=seconds)
+        """Time goes by."""
+        self._ahead_s += seconds
+
+    def set_by(self, seconds: float) -> None:
+        """The wall clock shows something else; no time goes by."""
+        self._set_by_s += seconds
+
+
+def one_lane(slots: int, *, threads: int = 1000, share: int = 1) -> Pool:
+    """For jobs of every kind."""
+    return Pool(lanes=(Lane(noun="jobs", kinds=JOB_KINDS, slots=slots, share=share),), threads=threads)
 
 
 @pytest.fixture
@@ -73,8 +90,17 @@ def queue(database: Database) -> JobQueue:
 
 @pytest.fixture
 def make_supervisor(queue: JobQueue, home: Path, clock: Clock) -> Callable[..., Supervisor]:
-    def make(slots: int = 1, command: tuple[str, ...] = SLEEPY_RUNNER) -> Supervisor:
-        return Supervisor(queue, home, slots=slots, command=command, clock=clock)
+    def make(slots: int = 1, command: tuple[str, ...] = SLEEPY_RUNNER, **more: Any) -> Supervisor:
+        return Supervisor(
+            queue,
+            home,
+            pool=one_lane(slots, **more.pop("pool", {})),
+            command=command,
+            database_file=home / "modeltap.db",
+            clock=clock,
+            monotonic=clock.monotonic,
+            **more,
+        )
 
     return make
 

@@ -17,7 +17,8 @@ from modeltap.domain.job import Job
 from modeltap.errors import LeaseLost
 from modeltap.jobs.journal import Journal
 from modeltap.jobs.processes import started_s
-from modeltap.jobs.supervisor import Supervisor, plan_signal
+from modeltap.jobs.supervisor import Supervisor
+from modeltap.jobs.watched import plan_signal
 from modeltap.storage.jobs import JobQueue, JobRepository
 
 NOW = datetime.now(UTC)
@@ -68,15 +69,6 @@ def test_a_runner_killed_with_9_is_followed_by_another_and_can_write_nothing(
         queue.finish(job.id, first.fence, "succeed", NOW)
 
 
-def test_a_job_whose_runner_keeps_ending_fails_with_its_status(
-    jobs: JobRepository, make_supervisor: Make, until: Until
-) -> None:
-    job = jobs.add("train", {"status": 3}, NOW)
-    until(lambda: jobs.get(job.id).state == "failed", make_supervisor())
-    error = jobs.get(job.id).error
-    assert error is not None and "status 3" in error["detail"] and f"jobs logs {job.id}" in error["detail"]
-
-
 def test_the_next_supervisor_finds_the_runner_and_watches_on(
     jobs: JobRepository, home: Path, make_supervisor: Make, until: Until
 ) -> None:
@@ -94,7 +86,7 @@ def test_the_next_supervisor_finds_the_runner_and_watches_on(
 
 @pytest.mark.parametrize("crash_at", ["job.claimed", "job.spawned"])
 def test_a_supervisor_that_dies_while_it_starts_a_runner_loses_no_job(
-    jobs: JobRepository, home: Path, clock: Callable[[], datetime], make_supervisor: Make, until: Until, crash_at: str
+    jobs: JobRepository, home: Path, make_supervisor: Make, until: Until, crash_at: str
 ) -> None:
     job = jobs.add("train", {}, NOW)
     script = f"""
@@ -105,14 +97,11 @@ from modeltap.storage.opening import open_database
 from modeltap.storage.jobs import JobQueue
 home = Path({str(home)!r})
 command = [sys.executable, {str(Path(__file__).with_name("sleepy_runner.py"))!r}]
-Supervisor(JobQueue(open_database(home)), home, slots=1, command=command).tick()
+Supervisor(JobQueue(open_database(home)), home, command=command).tick()
 """
     environment = {**os.environ, "MODELTAP_CRASH_AT": crash_at}
     ended = subprocess.run([sys.executable, "-c", script], env=environment, check=False)
     assert ended.returncode == -signal.SIGKILL
-    if crash_at == "job.claimed":
-        assert jobs.get(job.id).state == "running"
-        clock.advance(11)  # type: ignore[attr-defined]  # nobody renews the lease
     until(lambda: jobs.get(job.id).state == "succeeded", make_supervisor())
     assert jobs.get(job.id).fence == (2 if crash_at == "job.claimed" else 1)
 
@@ -199,6 +188,7 @@ def test_a_runner_that_stands_still_is_replaced(
     still = jobs.get(job.id).pid
     assert still is not None
     os.kill(still, signal.SIGSTOP)
+    supervisor.tick()
     clock.advance(11)  # type: ignore[attr-defined]  # its lease is over
     supervisor.tick()
     clock.advance(66)  # type: ignore[attr-defined]

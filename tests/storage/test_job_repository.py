@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modeltap.domain.attempt import HowEnded
 from modeltap.domain.job import ENDED, MAX_ATTEMPTS, TRANSITIONS, Job, JobEvent, JobState
 from modeltap.domain.tenant import DEFAULT_TENANT
 from modeltap.errors import Conflict, InvalidInput, LeaseLost, NotFound
@@ -188,7 +189,7 @@ def test_a_job_whose_runners_keep_dying_fails_and_says_so(jobs: JobRepository, q
     for attempt in range(1, MAX_ATTEMPTS + 1):
         job = queue.claim(NOW, 10)
         assert job is not None and job.attempt == attempt
-        job = queue.lose_lease(job.id, job.fence, NOW, cause="it was killed by signal 9")
+        job = queue.lose_lease(job.id, job.fence, NOW, how=HowEnded(end="killed", detail="it was killed by signal 9"))
     assert job.state == "failed" and job.error is not None
     assert "5 runners" in job.error["detail"] and "signal 9" in job.error["detail"]
     jobs.resume(job.id, NOW)

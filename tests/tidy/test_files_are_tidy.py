@@ -76,9 +76,12 @@ def test_a_broad_except_stands_only_where_a_failure_has_nowhere_else_to_go():
         "engines/onnx.py",
         "engines/token_streams.py",
         "engines/tokens_child.py",
+        "importing/skops_file.py",
+        "importing/skops_graph.py",
         "runner/__main__.py",
         "serving/replica.py",
         "serving/router.py",
+        "training/distributed_rank.py",
     }
     broad = set()
     for path in SOURCE.rglob("*.py"):

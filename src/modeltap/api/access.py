@@ -29,6 +29,7 @@ NEEDS: dict[tuple[str, str], Need] = {
     ("GET", "/api/jobs/{job_id}/events"): PREDICT,
     ("GET", "/api/jobs/{job_id}/log"): PREDICT,
     ("GET", "/api/jobs/{job_id}/report"): TRAIN,
+    ("GET", "/api/jobs/{job_id}/trials"): TRAIN,
     ("POST", "/api/batches"): PREDICT,
     ("GET", "/api/batches/{batch_id}/output"): PREDICT,
     ("POST", "/api/recipes/render"): TRAIN,

@@ -21,6 +21,7 @@ from modeltap.api import (
     control_models,
     control_server,
     control_tenants,
+    control_tunings,
     control_usage,
 )
 from modeltap.api.access import PREFIX, check_access, methods_of
@@ -39,6 +40,7 @@ UNREADABLE = "There was an error parsing the body"
 ROUTES = (
     control_data,
     control_jobs,
+    control_tunings,
     control_batches,
     control_models,
     control_imports,
@@ -110,7 +112,7 @@ def _field(error: Mapping[str, Any]) -> tuple[str, str]:
         case "extra_forbidden":
             return where, "unknown field; /docs lists the known ones"
         case "union_tag_not_found":
-            return where, "the field 'kind' is missing; allowed: 'train', 'evaluate'"
+            return where, "the field 'kind' is missing; allowed: 'train', 'tune', 'evaluate', 'compress'"
     return where, str(error["msg"])
 
 

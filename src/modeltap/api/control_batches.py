@@ -13,6 +13,7 @@ from modeltap.api.access import caller
 from modeltap.api.control_data import spool
 from modeltap.api.control_jobs import job_facts
 from modeltap.api.control_models import read_chunks
+from modeltap.api.job_terms import UseForJobs
 from modeltap.api.services import Use
 from modeltap.control.batches import MAX_CHUNK_ROWS
 from modeltap.data.answer_files import Form
@@ -29,7 +30,7 @@ STATE_HEADER = "modeltap-job-state"
 @router.post("/batches", status_code=201)
 async def start_batch(
     request: Request,
-    services: Use,
+    services: UseForJobs,
     deployment: str,
     filename: str,
     format: str = "csv",  # noqa: A002  the parameter's name

@@ -11,6 +11,7 @@ import msgspec
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
+from modeltap.api.job_terms import UseForJobs
 from modeltap.api.problems import facts_answer, status_of_code
 from modeltap.api.services import Services, Use
 from modeltap.control.datasets import dataset_facts, parse_import_options
@@ -28,7 +29,7 @@ MAX_WAIT_S = 600.0
 @router.post("/datasets", status_code=201)
 async def add_dataset(
     request: Request,
-    services: Use,
+    services: UseForJobs,
     name: str,
     filename: str,
     target: str | None = None,

@@ -9,11 +9,12 @@ from modeltap.api.docs import DATA_PLANE
 from modeltap.api.problems import PROBLEM, STATUS
 from modeltap.api.replays import MAX_KEY_CHARS
 from modeltap.domain.signature import Datatype
-from modeltap.errors import InvalidValue, LimitReached
+from modeltap.errors import DeadlinePassed, InvalidValue, LimitReached
 
 TAG = "predict"
 JSON = "application/json"
 LIMITED = STATUS[LimitReached]
+LATE = STATUS[DeadlinePassed]
 _TEXT = {"type": "string"}
 _BYTES = {"schema": {**_TEXT, "format": "binary"}}
 _OBJECT = {"type": "object"}
@@ -42,6 +43,9 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         _fields("Columns", "inputs", inputs={"anyOf": [_OBJECT, _LIST], "description": "column → values"}),
         _fields("Predictions", "predictions model id", predictions=_LIST, model=_TEXT, id=_TEXT),
         _fields("Outputs", "outputs model id", outputs=_OBJECT, model=_TEXT, id=_TEXT),
+        _fields(
+            "Explanations", "explanations model rows id", explanations=_several(_OBJECT), model=_TEXT, rows=_COUNT, id=_TEXT
+        ),
         _fields("TensorSpec", "name datatype shape", name=_TEXT, datatype=_DATATYPE, shape=_several({"type": "integer"})),
         _fields(
             "ModelMetadata",
@@ -113,6 +117,16 @@ _METERED = [
     {"name": "idempotency-key", "in": "header", "schema": {**_TEXT, "minLength": 1, "maxLength": MAX_KEY_CHARS}},
     {"name": "modeltap-priority", "in": "header", "schema": {"enum": ["interactive", "bulk"]}},
 ]
+_QUERY = [
+    {"name": name, "in": "query", "schema": schema}
+    for name, schema in (
+        ("method", {"enum": ["shapley", "occlusion", "rise"]}),
+        ("rows", {"type": "integer", "minimum": 1}),
+        ("class", _TEXT),
+        ("seed", {**_COUNT, "maximum": 2**32 - 1}),
+        ("timeout_s", {"type": "number", "exclusiveMinimum": 0}),
+    )
+]
 _HEAD_LENGTH = {"name": "inference-header-content-length", "in": "header", "schema": {**_COUNT, "maximum": 10**12 - 1}}
 
 
@@ -136,6 +150,12 @@ def plane_paths(refusals: list[int]) -> dict[str, dict[str, Any]]:
         "requestBody": {"required": True, "content": _ROWS},
         "responses": answers(_ANSWERS, is_inference=False),
     }
+    late = {str(LATE): _answer(LATE, {PROBLEM.decode(): {"schema": _ref("Problem")}})}
+    explain = {
+        "parameters": [_DEPLOYMENT, *_QUERY, *_METERED],
+        "requestBody": {"required": True, "content": _ROWS},
+        "responses": answers({JSON: {"schema": _ref("Explanations")}}, is_inference=False) | late,
+    }
     infer = {
         "parameters": [_DEPLOYMENT, _HEAD_LENGTH, *_METERED],
         "requestBody": {"required": True, "content": _TENSORS},
@@ -148,6 +168,7 @@ def plane_paths(refusals: list[int]) -> dict[str, dict[str, Any]]:
     operations: dict[tuple[str, str], dict[str, Any]] = {
         ("POST", "/predict/{deployment}"): {**predict, "parameters": [_DEPLOYMENT, *_METERED]},
         ("POST", "/predict"): predict,
+        ("POST", "/explain/{deployment}"): explain,
         ("GET", "/v2/models/{deployment}"): metadata,
         ("POST", "/v2/models/{deployment}/infer"): infer,
         **{("GET", f"/{what}z"): _check(what) for what in ("live", "ready")},

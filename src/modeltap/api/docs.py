@@ -9,6 +9,7 @@ DATA_PLANE = [
     ("POST", "/predict/{deployment}", 'Rows in, answers out: {"instances": [row, …]}, {"inputs": {name: column}}, a bare row, '
      "CSV text, a picture, or a form."),
     ("POST", "/predict", "The same, where there is one deployment or one marked as the default."),
+    ("POST", "/explain/{deployment}", "The same bodies in, and why each row gets its answer: by column, pixel or word."),
     ("GET", "/v2/models/{deployment}", "Open Inference Protocol: names, datatypes and shapes."),
     ("POST", "/v2/models/{deployment}/infer", "Open Inference Protocol: tensors as JSON or bytes."),
     ("GET", "/livez", "Whether the process lives; needs no key."),

@@ -52,6 +52,7 @@ class Door:
         watch: Watch,
         *,
         predict: Dialect,
+        explain: Dialect,
         inference: Dialect,
         openai: Dispatch,
         clock: Callable[[], float] = time.monotonic,
@@ -61,13 +62,14 @@ class Door:
         self._replays = replays
         self._watch = watch
         self._predict = predict
+        self._explain = explain
         self._inference = inference
         self._openai = openai
         self._clock = clock
 
     def takes(self, path: str) -> bool:
         """Whether the path is the data plane's."""
-        return is_inference(path) or is_predict(path) or is_openai(path)
+        return is_inference(path) or is_predict(path) or is_explain(path) or is_openai(path)
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers, whatever happens; raises only what ends the request's task."""
@@ -118,7 +120,7 @@ class Door:
         if is_openai(path):
             answer_with, may_repeat = self._openai.answer, self._openai.is_metered(method, path)
         else:
-            dialect = self._inference if is_inference(path) else self._predict
+            dialect = self._inference if is_inference(path) else self._explain if is_explain(path) else self._predict
             answer_with, may_repeat = dialect.answer, True
         idempotency_key = header(scope, b"idempotency-key")
         if idempotency_key is not None and method == "POST" and may_repeat and call.principal.key != ANONYMOUS_KEY_ID:
@@ -177,9 +179,14 @@ def is_predict(path: str) -> bool:
     )
 
 
+def is_explain(path: str) -> bool:
+    """/explain, and the alias of KServe's V1 protocol."""
+    return path == "/explain" or path.startswith("/explain/") or (path.startswith("/v1/models/") and path.endswith(":explain"))
+
+
 def may_be_public(path: str) -> bool:
     """Whether a public deployment may answer there without a key."""
-    return is_predict(path) or (path.startswith("/v2/models/") and path != ALL_STATISTICS)
+    return is_predict(path) or is_explain(path) or (path.startswith("/v2/models/") and path != ALL_STATISTICS)
 
 
 def failed_answer(path: str, problem: ModeltapError) -> Answer:
@@ -211,10 +218,10 @@ def named(failure: Exception, request_id: str) -> ModeltapError:
 def protocol_of(path: str) -> str:
     if is_openai(path):
         return "openai"
-    return "inference" if is_inference(path) else "predict"
+    return "inference" if is_inference(path) else "explain" if is_explain(path) else "predict"
 
 
 def operation_of(method: str, path: str) -> str:
     """One of few, without names in it."""
-    where = family_of(path) if is_openai(path) else "/v2" if is_inference(path) else "/predict"
+    where = family_of(path) if is_openai(path) else "/v2" if is_inference(path) else f"/{protocol_of(path)}"
     return f"{method if method in METHODS else 'OTHER'} {where}"

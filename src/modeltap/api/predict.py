@@ -65,7 +65,7 @@ class PredictPlane:
         body = await read_body(scope, receive, limit_bytes=self._max_body_bytes)
         version = self._plane.find(call, name)
         with version.held():
-            read = await _reading(version, scope, body, call.request_id)
+            read = await reading(version, scope, body, call.request_id)
             inline_bytes = INLINE_PICTURE_BYTES if _takes_picture(version) else INLINE_BYTES
             if max(body.count(b","), body.count(b"\n")) > FEW_CELLS:
                 inline_bytes = 0
@@ -95,7 +95,7 @@ def deployment_of(path: str) -> str | None:
     return path.removeprefix("/invocations").removeprefix("/predict").strip("/") or None
 
 
-async def _reading(version: Version, scope: Scope, body: bytes, request_id: str) -> Callable[[], Question]:
+async def reading(version: Version, scope: Scope, body: bytes, request_id: str) -> Callable[[], Question]:
     """What will make a question of the body. Raises UnsupportedMedia for a kind of body that is not read."""
     kind = media_type(scope)
     if kind in JSON_TYPES:

@@ -8,7 +8,9 @@ from typing import Any
 from modeltap.api.asgi import Answer, Header, json_answer
 from modeltap.errors import (
     Broken,
+    CannotCompress,
     Conflict,
+    DeadlinePassed,
     InvalidData,
     InvalidInput,
     InvalidRecipe,
@@ -31,6 +33,7 @@ STATUS: dict[type[ModeltapError], int] = {
     InvalidValue: 422,
     InvalidRecipe: 422,
     InvalidData: 422,
+    CannotCompress: 422,
     TooLarge: 413,
     UnsupportedMedia: 415,
     MethodNotAllowed: 405,
@@ -40,6 +43,7 @@ STATUS: dict[type[ModeltapError], int] = {
     Refused: 403,
     LimitReached: 429,
     Unavailable: 503,
+    DeadlinePassed: 504,
     MissingExtra: 501,
     StorageFailed: 507,
     Broken: 500,

@@ -80,7 +80,9 @@ class Replays:
 def _fingerprint(scope: Scope, body: bytes) -> str:
     """Equal for equal requests."""
     digest = hashlib.sha256()
-    for part in (scope["method"].encode(), scope["path"].encode(), media_type(scope).encode(), body):
+    query = scope["query_string"]
+    asked = scope["path"].encode() + (b"?" + query if query else b"")
+    for part in (scope["method"].encode(), asked, media_type(scope).encode(), body):
         digest.update(len(part).to_bytes(8, "little"))
         digest.update(part)
     return digest.hexdigest()

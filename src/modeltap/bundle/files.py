@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from modeltap.bundle.background import background_file
 from modeltap.bundle.golden import Golden
 from modeltap.domain.model import BUNDLE_FORMAT, Manifest
 from modeltap.domain.signature import Array
@@ -48,10 +49,12 @@ def bundle_files(
     weights: Mapping[str, Array],
     architecture: Mapping[str, Any],
     texts: Mapping[str, bytes] | None = None,
+    background: Sequence[Any] = (),
 ) -> dict[str, bytes]:
     """File name → content, the same bytes for the same values. Weights and architecture only where there are weights, a recipe
-    where there is one; `texts` is how the bundle reads texts, by file."""
+    where there is one; `texts` is how the bundle reads texts, by file; `background` are rows for explanations."""
     files = {**description_files(manifest=manifest, golden=golden, card=card), GRAPH: graph, **(texts or {})}
+    files |= background_file(background)
     if recipe_yaml:
         files[RECIPE] = recipe_yaml.encode()
     if weights:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def register(parent: typer.Typer) -> None:
-    command(parent, "batch", example="modeltap batch income --input rows.csv --output answers.parquet")(batch)
+    command(parent, "batch", example="modeltap batch income --input rows.csv --output answers.parquet", queues=True)(batch)
 
 
 def batch(

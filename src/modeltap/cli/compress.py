@@ -1,9 +1,9 @@
-"""modeltap compress: a smaller version of a language model, and the certificate of what it costs and gains."""
+"""modeltap compress: a smaller version of a model, and the certificate of what it costs and gains."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -12,37 +12,68 @@ from modeltap.cli.invocation import Invocation, command
 
 
 def register(parent: typer.Typer) -> None:
-    command(parent, "compress", example="modeltap compress tales@1 --int8")(compress)
+    command(parent, "compress", example="modeltap compress digits@3 --int8 --max-drop 0.5pp", queues=True)(compress)
 
 
 def compress(
     run: Invocation,
-    model: Annotated[str, typer.Argument(help="A version of a language model: tales@1, or tales for the newest.")],
-    int8: Annotated[bool, typer.Option("--int8", help="Eight bits a weight: nearly as good, a quarter of the size.")] = False,
+    model: Annotated[str, typer.Argument(help="A version: digits@3, or digits for the newest.")],
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Eight bits a weight: nearly as good, about a quarter of the size.")
+    ] = False,
     int4: Annotated[bool, typer.Option("--int4", help="Four bits for most weights: smaller still, and less exact.")] = False,
-    name: Annotated[str | None, typer.Option(help="The new model's name; MODEL-int8 where none is given.")] = None,
+    prune: Annotated[
+        float | None, typer.Option(metavar="SHARE", help="Take this share of channels and units away, then train on.")
+    ] = None,
+    distil: Annotated[
+        str | None, typer.Option("--distil", "--distill", metavar="RECIPE", help="Teach a student of this recipe (YAML).")
+    ] = None,
+    unstructured: Annotated[
+        bool, typer.Option("--unstructured", help="With --prune: single weights become 0; nothing gets faster or smaller.")
+    ] = False,
+    rounds: Annotated[int | None, typer.Option(help="With --prune: in so many steps, trained after each.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="With --distil: how soft the teacher's answers are; 4.")] = None,
+    alpha: Annotated[float | None, typer.Option(help="With --distil: the teacher's share of the loss; 0.7.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A key of the student's recipe, or of the training after pruning."),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The new model's name; MODEL-int8, -pruned, … where none is given.")] = None,
     max_drop: Annotated[
-        float | None, typer.Option(metavar="NATS", help="How much the loss of a token may rise; 0.05 where none is given.")
+        str | None,
+        typer.Option(
+            metavar="BOUND",
+            help="How much worse it may be: 0.5pp of accuracy, 2% of an error, 0.05 nats a token of a language model"
+            " (these where none is given, half a point).",
+        ),
     ] = None,
     min_gain: Annotated[
         float | None, typer.Option(metavar="TIMES", help="How many times as fast it must be; not asked where none is given.")
     ] = None,
-    data: Annotated[str | None, typer.Option(metavar="DATASET", help="Texts to compare on; else those trained on.")] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="DATASET", help="Texts to compare language models on; else those trained on.")
+    ] = None,
     texts: Annotated[
-        str | None, typer.Option(metavar="FILE", help='Texts to compare on: .jsonl with "text", or one text.')
+        str | None, typer.Option(metavar="FILE", help='Texts to compare language models on: .jsonl with "text", or one text.')
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Come back at once; the job goes on.")] = False,
 ) -> None:
-    """Make a language model smaller. It is measured against its parent, and rejected if it is no win."""
+    """Make a model smaller or faster. It is measured against its parent, and rejected if it is no win."""
     from modeltap.cli.certificate_text import show_certificate
     from modeltap.cli.follow import follow_to_end, let_go
+    from modeltap.cli.train import parse_settings
     from modeltap.client.values import CompressResult, read_answer
 
-    if int8 == int4:
-        raise typer.BadParameter("choose one: --int8 or --int4", param_hint="--int8")
     job = run.client.compress(
         model,
-        "int8" if int8 else "int4",
+        _weights(int8=int8, int4=int4, others=(prune is not None) + (distil is not None)),
+        prune=prune,
+        unstructured=unstructured,
+        rounds=rounds,
+        distil=distil,
+        temperature=temperature,
+        alpha=alpha,
+        settings=parse_settings(settings) or None,
         name=name,
         max_drop=max_drop,
         min_gain=min_gain,
@@ -68,8 +99,19 @@ def compress(
         show_certificate(run.out, result.certificate)
         if is_kept:
             run.out.note(f"next: modeltap deploy {result.version} --name {result.name}")
+        else:
+            run.out.note(
+                f"it is kept as rejected; modeltap deploy {result.version} --name {result.name} --force serves it all the same"
+            )
 
     run.out.answer({"id": result.version, **result.raw}, people)
+
+
+def _weights(*, int8: bool, int4: bool, others: int) -> Literal["int8", "int4"] | None:
+    """What was chosen. Raises BadParameter unless it is one thing."""
+    if int8 + int4 + others != 1:
+        raise typer.BadParameter("choose one: --int8 or --int4, --prune SHARE, --distil RECIPE", param_hint="--int8")
+    return "int8" if int8 else "int4" if int4 else None
 
 
 def read_texts(path: str) -> list[str]:

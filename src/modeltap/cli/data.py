@@ -20,7 +20,7 @@ def register(parent: typer.Typer) -> None:
     parent.add_typer(app)
 
 
-@command(app, "add", example="modeltap data add adult.csv --name adult --target income --missing '?'")
+@command(app, "add", example="modeltap data add adult.csv --name adult --target income --missing '?'", queues=True)
 def add(
     run: Invocation,
     path: Annotated[str, typer.Argument(help="A file (CSV, TSV, Parquet, JSON Lines, .npz, text, .zip) or a folder.")],

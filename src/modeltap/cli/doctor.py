@@ -43,6 +43,7 @@ def doctor(run: Invocation) -> None:
     extras = {extra: _lacking(extra) for extra in EXTRAS}
     server = _server(run)
     checks = [_check_home(home), _check_disk(home), _check_libraries(libraries), *_check_extras(extras)]
+    checks.append(_check_sandbox(resolved.settings.import_sandbox))
     document: dict[str, Any] = {
         "name": "doctor",
         "modeltap": __version__,
@@ -138,6 +139,19 @@ def _check_extras(extras: Mapping[str, list[str]]) -> list[tuple[str, Level, str
         else:
             checks.append((f"extra {extra}", "ok", "installed"))
     return checks
+
+
+def _check_sandbox(least: str) -> tuple[str, Level, str]:
+    """How far a process that reads a model from elsewhere is confined, as one tried itself."""
+    from modeltap.importing.sandbox import how_to_get_more, measure_sandbox
+    from modeltap.importing.sandbox_walls import LEVELS
+
+    held = measure_sandbox()
+    more = how_to_get_more(held)
+    told = f"{held.told()}{f'; {more}' if more else ''}"
+    if LEVELS.index(held.level) < [str(level) for level in LEVELS].index(least):
+        return "import sandbox", "broken", f"{told}. The setting import_sandbox asks for {least}, so no model is imported"
+    return "import sandbox", "ok" if held.level == LEVELS[-1] else "warning", told
 
 
 def _lacking(extra: str) -> list[str]:

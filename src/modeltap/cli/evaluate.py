@@ -12,7 +12,7 @@ from modeltap.cli.invocation import Invocation, command
 
 
 def register(parent: typer.Typer) -> None:
-    command(parent, "evaluate", example="modeltap evaluate adult@1 --data adult@2 --slice sex")(evaluate)
+    command(parent, "evaluate", example="modeltap evaluate adult@1 --data adult@2 --slice sex", queues=True)(evaluate)
 
 
 def evaluate(

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
+from modeltap.cli.job_text import waiting_text
 from modeltap.cli.output import Output, console, duration, is_fancy, number
+from modeltap.cli.trials_text import trials_line
 from modeltap.client import ConnectionFailed, LogEvent, ProgressEvent, StateEvent
 from modeltap.client.jobs import finished
 
@@ -88,10 +90,13 @@ class Lines:
         self._out = out
         self._job_id = job_id
         self._phase = ""
-        self._state = ""
+        self._told = ""
 
     def progress(self, progress: Progress) -> None:
-        if progress.phase != self._phase:
+        if progress.trials is not None and progress.message:
+            self._phase = progress.phase
+            self._out.note(f"  {progress.message}")
+        elif progress.phase != self._phase:
             self._phase = progress.phase
             if progress.phase != "done":
                 self._out.note(f"{progress.phase}{f': {progress.message}' if progress.message else ''}")
@@ -102,9 +107,12 @@ class Lines:
         _write_log(self._out, text)
 
     def state(self, job: Job) -> None:
-        if job.state != self._state and job.state in ("queued", "paused", "cancelled"):
-            self._out.note(f"{self._job_id} is {job.state}")
-        self._state = job.state
+        waits = waiting_text(job)
+        told = f"{self._job_id} is {job.state}{f': {waits}' if waits and job.not_before is None else ''}"
+        told = f"{self._job_id} is {waits}" if waits and job.not_before is not None else told
+        if told != self._told and job.state in ("queued", "paused", "cancelled"):
+            self._out.note(told)
+        self._told = told
 
 
 class MovingBar:
@@ -118,6 +126,8 @@ class MovingBar:
     def progress(self, progress: Progress) -> None:
         if progress.epoch_metrics:
             self._bar.console.print(epoch_line(progress), style="dim")
+        if progress.trials is not None and progress.message:
+            self._bar.console.print(progress.message, style="dim")
         self._bar.update(
             self._task,
             description=progress.phase.ljust(8),
@@ -134,7 +144,7 @@ class MovingBar:
 
     def state(self, job: Job) -> None:
         if job.state in ("queued", "paused"):
-            self._bar.update(self._task, description=f"{job.id} is {job.state}", total=None, facts="")
+            self._bar.update(self._task, description=f"{job.id} is {job.state}", total=None, facts=waiting_text(job) or "")
 
 
 def _write_log(out: Output, text: str) -> None:
@@ -156,6 +166,11 @@ def epoch_line(progress: Progress) -> str:
 def step_line(progress: Progress) -> str:
     """epoch 3/10  loss 0.213  accuracy 0.94  12,345/s  32 s left"""
     told = []
+    if progress.trials is not None:
+        told = [trials_line(progress.trials)]
+        if progress.remaining_s:
+            told.append(f"{duration(progress.remaining_s)} left")
+        return "  ".join(told)
     if progress.epoch is not None:
         told.append(f"epoch {progress.epoch}{f'/{progress.epochs}' if progress.epochs else ''}")
     if progress.loss is not None:

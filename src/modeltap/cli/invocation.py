@@ -23,6 +23,11 @@ Key = Annotated[str | None, typer.Option("--key", metavar="KEY", help="The key f
 Tenant = Annotated[
     str | None, typer.Option("--tenant", metavar="T", help="Whom to act for; for the admin key.", show_default=False)
 ]
+Priority = Annotated[
+    str | None, typer.Option("--priority", metavar="P", help="low, normal or high: which of your jobs goes first.")
+]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads, where the recipe names none.")]
+Memory = Annotated[str | None, typer.Option("--memory", metavar="SIZE", help="What the job may use: 4GB. More ends it.")]
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
 
 
@@ -44,6 +49,24 @@ class Invocation:
         self._key = key
         self._tenant = tenant
         self._client: Client | None = None
+        self._job_terms: dict[str, str | int] = {}
+
+    def set_job_terms(self, *, priority: str | None, threads: int | None, memory: str | None) -> None:
+        """Jobs that this command queues run so. Raises BadParameter, naming the option."""
+        from modeltap.domain.sizes import parse_size
+        from modeltap.errors import InvalidInput
+
+        if priority is not None:
+            if priority not in ("low", "normal", "high"):
+                raise typer.BadParameter(f"'{priority}' is none; choose low, normal or high", param_hint="--priority")
+            self._job_terms["priority"] = priority
+        if threads is not None:
+            self._job_terms["threads"] = threads
+        if memory is not None:
+            try:
+                self._job_terms["memory_bytes"] = parse_size(memory)
+            except InvalidInput as problem:
+                raise typer.BadParameter(problem.message, param_hint="--memory") from None
 
     def load_settings(self, **flags: Any) -> Resolved:
         """The settings with --home and these flags on top."""
@@ -66,6 +89,7 @@ class Invocation:
             from modeltap.cli.connect import connect
 
             self._client = connect(self.home, url=self._url, key=self._key, tenant=self._tenant, note=self.out.note)
+            self._client.jobs.ask_for(self._job_terms)
         return self._client
 
     def awake_client(self) -> Client:
@@ -88,18 +112,24 @@ class Invocation:
 Command = Callable[..., None]
 
 
-def command(app: typer.Typer, name: str, *, example: str = "", connects: bool = True) -> Callable[[Command], Command]:
+def command(
+    app: typer.Typer, name: str, *, example: str = "", connects: bool = True, queues: bool = False
+) -> Callable[[Command], Command]:
     """Registers a function (invocation, parameters…) as a command that also takes --json, --home and, where it `connects`,
-    --url, --key and --tenant. Its docstring is the help; `example` is shown below it."""
+    --url, --key and --tenant, and where it `queues` a job --priority, --threads and --memory. Its docstring is the help;
+    `example` is shown below it."""
 
     def register(function: Command) -> Command:
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+        terms = {"priority": Priority, "threads": Threads, "memory": Memory} if queues else {}
         shared = {"home": Home, "url": Url, "key": Key, "tenant": Tenant} if connects else {"home": Home}
 
         def run(context: typer.Context, **values: Any) -> None:
             as_json = values.pop("json") or bool(context.find_root().params.get("json"))
             invocation = Invocation(as_json=as_json, **{name: values.pop(name) for name in shared})
             try:
+                if queues:
+                    invocation.set_job_terms(**{name: values.pop(name) for name in terms})
                 function(invocation, **values)
             finally:
                 invocation.close()
@@ -108,7 +138,7 @@ def command(app: typer.Typer, name: str, *, example: str = "", connects: bool = 
         parameters = [
             inspect.Parameter("context", keyword, annotation=typer.Context),
             *(p.replace(kind=keyword) for p in own),
-            *(inspect.Parameter(n, keyword, annotation=hint, default=None) for n, hint in shared.items()),
+            *(inspect.Parameter(n, keyword, annotation=hint, default=None) for n, hint in (terms | shared).items()),
             inspect.Parameter("json", keyword, annotation=Json, default=False),
         ]
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

@@ -31,13 +31,15 @@ def list_jobs(
     limit: Annotated[int, typer.Option(min=1, help="How many at the most.")] = 50,
 ) -> None:
     """The newest jobs first."""
+    from modeltap.cli.job_text import state_text
+
     jobs = run.client.jobs.list(state=state, limit=limit)
 
     def people() -> None:
         if not jobs:
             run.out.say("No jobs.")
             return
-        rows = [(j.id, j.kind, j.state, subject(j), when(j.created_at), _took(j)) for j in jobs]
+        rows = [(j.id, j.kind, state_text(j), subject(j), when(j.created_at), _took(j)) for j in jobs]
         run.out.table(("job", "kind", "state", "of", "made", "took"), rows)
 
     run.out.answer({"jobs": [j.raw for j in jobs]}, people)
@@ -47,7 +49,9 @@ def list_jobs(
 def show(run: Invocation, job_id: Id) -> None:
     """One job: what it does, how far it is, how it ended."""
     from modeltap.cli.follow import step_line
+    from modeltap.cli.job_text import limits_text, show_attempts, waiting_text
     from modeltap.cli.metrics_text import headline
+    from modeltap.cli.trials_text import trial_facts
 
     job = run.client.jobs.get(job_id)
 
@@ -62,16 +66,19 @@ def show(run: Invocation, job_id: Id) -> None:
                 ("of", subject(job) or None),
                 ("made", when(job.created_at)),
                 ("took", _took(job)),
-                ("attempt", job.attempt if job.attempt > 1 else None),
+                ("waits", waiting_text(job)),
+                ("may use", limits_text(job)),
                 (
                     "progress",
                     f"{job.progress.phase} {job.progress.fraction:.0%}  {step_line(job.progress)}" if job.progress else None,
                 ),
+                *trial_facts(job),
                 ("made version", result.get("version") or result.get("id")),
                 ("test", headline(metrics.get("test") or {}) or None),
                 ("error", (job.error or {}).get("detail")),
             ]
         )
+        show_attempts(run.out, job.attempts)
 
     run.out.answer(job.raw, people)
 
@@ -104,9 +111,9 @@ def pause(run: Invocation, job_id: Id) -> None:
     _tell(run, run.client.jobs.pause(job_id))
 
 
-@command(app, "resume", example="modeltap jobs resume job-…")
+@command(app, "resume", example="modeltap jobs resume job-… --memory 8GB", queues=True)
 def resume(run: Invocation, job_id: Id) -> None:
-    """Let a paused, failed or cancelled job go on from its checkpoint."""
+    """Let a paused, failed or cancelled job go on from its checkpoint, or one that waits to be tried again at once."""
     _tell(run, run.client.jobs.resume(job_id))
 
 
@@ -120,12 +127,12 @@ def subject(job: Job) -> str:
     """What the job is about: the dataset, the model, the file."""
     spec = job.spec
     match job.kind:
-        case "train":
+        case "train" | "tune":
             return f"{spec.get('dataset', '')} → {spec.get('name', '')}"
         case "evaluate":
             return f"{spec.get('model', '')} on {spec.get('dataset', '')}"
         case "compress":
-            return f"{spec.get('model', '')} to {spec.get('weights', '')} → {spec.get('name', '')}"
+            return f"{spec.get('model', '')} by {spec.get('method', '')} → {spec.get('name', '')}"
         case "batch":
             return f"{spec.get('filename', '')} → {spec.get('deployment', '')}"
         case _:

@@ -51,3 +51,20 @@ def headline(metrics: Mapping[str, Any]) -> str:
         return ""
     bounds = bounds_text(metrics.get(name + INTERVAL))
     return f"{name} {score(metrics[name])}{f' ({bounds})' if bounds else ''}"
+
+
+def show_candidates(out: Output, candidates: Sequence[Mapping[str, Any]]) -> None:
+    """What a search tried, with what each was worth; nothing where there was no search."""
+    if not candidates:
+        return
+    names = list(dict.fromkeys(name for one in candidates for name in one["metrics"]))
+    rows = [
+        (
+            one["name"] if one["state"] == "trained" else f"{one['name']} ({one['state']})",
+            *(score(one["metrics"].get(name)) for name in names),
+            f"{one['seconds']:.1f}",
+            f"{one['weight']:.0%}" if one["weight"] else "",
+        )
+        for one in candidates
+    ]
+    out.table(("candidate", *names, "seconds", "weight"), rows, right=(*names, "seconds", "weight"))

@@ -59,6 +59,7 @@ def show(
 @command(app, "compare", example="modeltap models compare adult@1 adult@2")
 def compare(run: Invocation, refs: Annotated[list[str], typer.Argument(help="Two or more versions.")]) -> None:
     """Versions side by side: metrics of the test part, and where the recipes differ."""
+    from modeltap.cli.certificate_text import certificate_line
     from modeltap.cli.metrics_text import show_comparison
 
     if len(refs) < 2:
@@ -72,15 +73,33 @@ def compare(run: Invocation, refs: Annotated[list[str], typer.Argument(help="Two
             run.out.say()
             rows = [(key, *(_plain(values.get(i)) for i in ids)) for key, values in comparison.recipe_differences.items()]
             run.out.table(("recipe", *ids), rows)
+        for version_id, certificate in comparison.certificates.items():
+            run.out.say(f"{version_id} is {certificate_line(certificate)}")
 
     run.out.answer(comparison.raw, people)
 
 
-@command(app, "import", example="modeltap models import model.onnx --name detector")
+@command(app, "import", example="modeltap models import net.pth --recipe net.yaml --name net")
 def import_model(
     run: Invocation,
-    path: Annotated[str, typer.Argument(help="An .onnx file, or a folder or ZIP of one, or of a Hugging Face model.")],
+    path: Annotated[
+        str,
+        typer.Argument(help="A file (.onnx, .keras, .h5, .pth, .safetensors, …), or a folder or ZIP, as of Hugging Face."),
+    ],
     name: Annotated[str, typer.Option(help="What the model is called; it becomes its next version.")],
+    recipe: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Of weights alone: the layers of their network, as a recipe.")
+    ] = None,
+    sample: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Inputs to try it with (.npy, .npz, .json, .jsonl, .csv, .txt); else they are made up."
+        ),
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="What a network of layers is for; else it gives its outputs as they are.")
+    ] = None,
+    labels: Annotated[str | None, typer.Option(metavar="A,B,…", help="Of its classes, in the order of its outputs.")] = None,
 ) -> None:
     """Bring a model that was made elsewhere: it is tried, and registered as a version to deploy."""
     from pathlib import Path
@@ -89,10 +108,22 @@ def import_model(
     from modeltap.cli.version_text import show_version
 
     with upload_bar(run.out, Path(path).name) as on_upload:
-        version = run.client.models.import_file(path, name=name, on_upload=on_upload)
+        version = run.client.models.import_file(
+            path,
+            name=name,
+            recipe=recipe,
+            sample=sample,
+            task=task,
+            labels=[label.strip() for label in labels.split(",")] if labels else (),
+            on_upload=on_upload,
+        )
 
     def people() -> None:
         show_version(run.out, run.client.models.get(version.id))
+        compared = version.raw.get("compared")
+        if compared:
+            rows = f"{compared['rows']} {'given' if compared.get('is_given') else 'generated'} rows"
+            run.out.say(f"answers as {compared['source']} does: the largest difference in {rows} is {compared['difference']:g}")
         for notice in version.raw.get("notices", []):
             run.out.say(f"! {notice}", style="yellow")
         run.out.note(f"next: modeltap deploy {version.id} --name {version.name}")

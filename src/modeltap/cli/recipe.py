@@ -27,7 +27,7 @@ def show(
     settings: Settings = None,
 ) -> None:
     """The full recipe of a version, of a training job, or of a run that is only planned."""
-    from modeltap.client.client import read_recipe
+    from modeltap.client.recipes import read_recipe
     from modeltap.errors import NotFound
 
     if ref is None and task is None and recipe is None:

@@ -11,6 +11,7 @@ SECTIONS = {
     "From data to answers": (
         "data",
         "train",
+        "tune",
         "evaluate",
         "compress",
         "models",
@@ -19,6 +20,7 @@ SECTIONS = {
         "rollback",
         "undeploy",
         "predict",
+        "explain",
         "chat",
         "batch",
     ),

@@ -21,7 +21,7 @@ class Device(StrEnum):
 
 
 def register(parent: typer.Typer) -> None:
-    command(parent, "train", example="modeltap train adult --task tabular-classification --set epochs=20")(train)
+    command(parent, "train", example="modeltap train adult --task tabular-classification --set epochs=20", queues=True)(train)
 
 
 def train(
@@ -37,8 +37,8 @@ def train(
 ) -> None:
     """Train a model. It becomes the next version of its name."""
     from modeltap.cli.follow import follow_to_end, let_go
-    from modeltap.cli.metrics_text import show_metrics
-    from modeltap.client.client import read_recipe
+    from modeltap.cli.metrics_text import show_candidates, show_metrics
+    from modeltap.client.recipes import read_recipe
     from modeltap.client.values import TrainResult, read_answer
 
     chosen = parse_settings(settings) | ({"device": device.value} if device else {})
@@ -60,6 +60,7 @@ def train(
         part = "test" if "test" in result.metrics else next(iter(result.metrics), None)
         if part is not None:
             show_metrics(run.out, part, result.metrics[part])
+        show_candidates(run.out, result.candidates)
         for notice in result.notices:
             run.out.say(f"! {notice}", style="yellow")
         run.out.note(f"next: modeltap deploy {result.version} --name {result.name}")

@@ -6,6 +6,7 @@ from modeltap.client.batches import BatchResult
 from modeltap.client.client import Client
 from modeltap.client.errors import ApiError, ConnectionFailed, JobStopped
 from modeltap.client.events import Event, LogEvent, ProgressEvent, StateEvent
+from modeltap.client.explaining import Explained, Explanations
 from modeltap.client.receipt import Allowance, Receipt
 from modeltap.client.usage import Audit, Finding, UsageReport, UsageSum
 from modeltap.client.values import (
@@ -23,6 +24,7 @@ from modeltap.client.values import (
     Server,
     Tenant,
     TrainResult,
+    TuneResult,
     Version,
 )
 from modeltap.client.writing import Written
@@ -40,6 +42,8 @@ __all__ = [
     "Deployment",
     "EvaluateResult",
     "Event",
+    "Explained",
+    "Explanations",
     "Finding",
     "Job",
     "JobStopped",
@@ -55,6 +59,7 @@ __all__ = [
     "StateEvent",
     "Tenant",
     "TrainResult",
+    "TuneResult",
     "UsageReport",
     "UsageSum",
     "Version",

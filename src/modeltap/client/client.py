@@ -13,11 +13,14 @@ from modeltap.client.batches import Batches
 from modeltap.client.datasets import Datasets
 from modeltap.client.deployments import Deployments
 from modeltap.client.discovery import locate
+from modeltap.client.explaining import Explain
 from modeltap.client.jobs import Jobs, OnProgress
 from modeltap.client.keys import Keys
 from modeltap.client.models import Models
+from modeltap.client.recipes import RecipeLike, read_recipe
 from modeltap.client.tenants import Tenants
 from modeltap.client.transport import MAX_RETRIES, Transport
+from modeltap.client.tuning import Tune
 from modeltap.client.usage import Usage
 from modeltap.client.values import (
     CompressResult,
@@ -32,10 +35,6 @@ from modeltap.client.values import (
     Version,
     read_answer,
 )
-from modeltap.errors import InvalidRecipe
-
-RecipeLike = Mapping[str, Any] | str | os.PathLike[str]
-"""A recipe as a mapping, as YAML text, or the path of a YAML file."""
 
 
 class Client:
@@ -76,10 +75,12 @@ class Client:
         self.datasets = Datasets(self.transport, self.jobs)
         self.batches = Batches(self.transport, self.jobs)
         self.models = Models(self.transport)
+        self.tune = Tune(self.transport, self.jobs)
         self.deployments = Deployments(self.transport)
         self.keys = Keys(self.transport)
         self.tenants = Tenants(self.transport)
         self.usage = Usage(self.transport)
+        self.explain = Explain(self.transport)
 
     @property
     def url(self) -> str:
@@ -205,10 +206,17 @@ class Client:
     def compress(
         self,
         model: str | Version,
-        weights: Literal["int8", "int4"] = ...,
+        weights: Literal["int8", "int4"] | None = ...,
         *,
+        prune: float | None = ...,
+        unstructured: bool = ...,
+        rounds: int | None = ...,
+        distil: RecipeLike | None = ...,
+        temperature: float | None = ...,
+        alpha: float | None = ...,
+        settings: Mapping[str, Any] | None = ...,
         name: str | None = ...,
-        max_drop: float | None = ...,
+        max_drop: float | str | None = ...,
         min_gain: float | None = ...,
         data: str | Dataset | None = ...,
         texts: Sequence[str] = ...,
@@ -219,10 +227,17 @@ class Client:
     def compress(
         self,
         model: str | Version,
-        weights: Literal["int8", "int4"] = ...,
+        weights: Literal["int8", "int4"] | None = ...,
         *,
+        prune: float | None = ...,
+        unstructured: bool = ...,
+        rounds: int | None = ...,
+        distil: RecipeLike | None = ...,
+        temperature: float | None = ...,
+        alpha: float | None = ...,
+        settings: Mapping[str, Any] | None = ...,
         name: str | None = ...,
-        max_drop: float | None = ...,
+        max_drop: float | str | None = ...,
         min_gain: float | None = ...,
         data: str | Dataset | None = ...,
         texts: Sequence[str] = ...,
@@ -231,26 +246,48 @@ class Client:
     def compress(
         self,
         model: str | Version,
-        weights: Literal["int8", "int4"] = "int8",
+        weights: Literal["int8", "int4"] | None = None,
         *,
+        prune: float | None = None,
+        unstructured: bool = False,
+        rounds: int | None = None,
+        distil: RecipeLike | None = None,
+        temperature: float | None = None,
+        alpha: float | None = None,
+        settings: Mapping[str, Any] | None = None,
         name: str | None = None,
-        max_drop: float | None = None,
+        max_drop: float | str | None = None,
         min_gain: float | None = None,
         data: str | Dataset | None = None,
         texts: Sequence[str] = (),
         wait: bool = True,
         on_progress: OnProgress | None = None,
     ) -> CompressResult | Job:
-        """A smaller version of a language model with its certificate, or the job at once where `wait` is False.
+        """A smaller version with its certificate, or the job at once where `wait` is False.
 
-        max_drop: how many nats a token it may lose, min_gain: how many times as fast it must be, both with 95 % certainty; one
-        that does not hold them is registered as rejected. data or texts: what to compare on; else what the version was
-        trained on. Raises NotFound, InvalidData; waiting also the error that the job failed with, and JobStopped.
+        weights: of eight or four bits; int8 where nothing else is named. prune: the share of channels and units that goes, in
+        `rounds`, or of single weights where it is `unstructured`; then it is trained further. distil: the recipe of a network
+        that learns what the version answers, at a temperature, by `alpha` of its loss. settings: keys of that recipe, or of
+        the training after pruning.
+
+        max_drop: how much worse it may be (`"0.5pp"` of accuracy, `"2%"` of an error, nats a token of a language model),
+        min_gain: how many times as fast it must be, both with 95 % certainty; one that does not hold them is registered as
+        rejected. data or texts: what to compare language models on; else what the version was trained on. Raises NotFound,
+        InvalidData, CannotCompress; waiting also the error that the job failed with, and JobStopped.
         """
+        if weights is None and prune is None and distil is None:
+            weights = "int8"
         body = {
             "kind": "compress",
             "model": model.id if isinstance(model, Version) else model,
             "weights": weights,
+            "prune": prune,
+            "unstructured": unstructured or None,
+            "rounds": rounds,
+            "distil": read_recipe(distil),
+            "temperature": temperature,
+            "alpha": alpha,
+            "set": settings,
             "name": name,
             "max_drop": max_drop,
             "min_gain": min_gain,
@@ -341,20 +378,6 @@ class Client:
 
     def _submit(self, body: dict[str, Any]) -> Job:
         return read_answer(self.transport.json("POST", "/api/jobs", body=_given(body)), Job)
-
-
-def read_recipe(recipe: RecipeLike | None) -> Mapping[str, Any] | str | None:
-    """A mapping or YAML text as the server takes it; a path is read. Raises InvalidRecipe where no file is there."""
-    if recipe is None or isinstance(recipe, Mapping):
-        return recipe
-    if isinstance(recipe, str) and ("\n" in recipe or ": " in recipe):
-        return recipe
-    path = Path(recipe).expanduser()
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as problem:
-        reason = problem.strerror if isinstance(problem, OSError) else "it is not UTF-8 text"
-        raise InvalidRecipe(f"the recipe '{path}' cannot be read: {reason}") from None
 
 
 def _ref(dataset: str | Dataset) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from modeltap.client.errors import JobStopped, error_from
 from modeltap.client.events import Event, ProgressEvent, follow_job
 from modeltap.client.transport import Transport, segment
 from modeltap.client.values import Job, read_answer
+from modeltap.domain.job import Priority
 from modeltap.domain.progress import Progress
+from modeltap.domain.sizes import parse_size
 
 OnProgress = Callable[[Progress], None]
 
@@ -16,6 +19,27 @@ OnProgress = Callable[[Progress], None]
 class Jobs:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+
+    @contextmanager
+    def terms(
+        self, *, priority: Priority | None = None, threads: int | None = None, memory: int | str | None = None
+    ) -> Iterator[None]:
+        """Calls in the block queue, or resume, jobs that run so: `with client.jobs.terms(priority="high", memory="4GB"): …`
+
+        priority: low, normal or high. threads: where the recipe names none. memory: of all processes of the job; one that uses
+        more fails with MemoryExceeded.
+        """
+        given = {"priority": priority, "threads": threads, "memory_bytes": None if memory is None else parse_size(memory)}
+        before = self._transport.job_terms
+        self.ask_for({name: value for name, value in given.items() if value is not None})
+        try:
+            yield
+        finally:
+            self.ask_for(before)
+
+    def ask_for(self, terms: Mapping[str, str | int]) -> None:
+        """The same from now on: priority, threads, memory_bytes, as the server takes them."""
+        self._transport.job_terms = terms
 
     def list(self, *, state: str | None = None, limit: int | None = None) -> list[Job]:
         """Newest first."""
@@ -31,7 +55,10 @@ class Jobs:
         return self._ask(job_id, "pause")
 
     def resume(self, job_id: str) -> Job:
-        """A paused, failed or cancelled job goes on from its checkpoint. Raises Conflict where the state does not allow it."""
+        """A paused, failed or cancelled job goes on from its checkpoint; one that waits to be tried again goes on at once.
+
+        Raises Conflict where the state does not allow it.
+        """
         return self._ask(job_id, "resume")
 
     def cancel(self, job_id: str) -> Job:

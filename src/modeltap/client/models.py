@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
-from modeltap.client.packing import chunks_of, open_upload
+from modeltap.client.form import form_body, plain_body
+from modeltap.client.packing import open_upload
 from modeltap.client.transport import Transport, segment
 from modeltap.client.values import Comparison, Model, Version, read_answer
 
@@ -33,21 +35,34 @@ class Models:
         return read_answer(self._transport.json("GET", "/api/compare", params={"refs": ",".join(refs)}), Comparison)
 
     def import_file(
-        self, path: str | os.PathLike[str], *, name: str, on_upload: Callable[[int, int], None] | None = None
+        self,
+        path: str | os.PathLike[str],
+        *,
+        name: str,
+        recipe: str | os.PathLike[str] | None = None,
+        sample: str | os.PathLike[str] | None = None,
+        task: str | None = None,
+        labels: Sequence[str] = (),
+        on_upload: Callable[[int, int], None] | None = None,
     ) -> Version:
-        """The new version of a model that was made elsewhere: an .onnx file, or a folder or ZIP of one with its weights, or
-        of a language model as Hugging Face writes it (safetensors alone).
+        """The new version of a model that was made elsewhere: a file, or a folder or ZIP of its files.
 
-        Raises InvalidData for what cannot be read, run or served, InvalidInput for the name.
+        recipe: a file with the layers that weights alone (.pth, .safetensors) belong to. sample: a file of inputs that the
+        model is tried with, and that are repeated at every deploy. task, labels: what a network of layers is for.
+        Raises InvalidData for what cannot be read, run or served, InvalidInput for the name and for options that do not fit.
         """
-        with open_upload(path) as upload:
+        with ExitStack() as opened:
+            upload = opened.enter_context(open_upload(path))
+            beside = {"recipe": recipe, "sample": sample}
+            parts = {key: opened.enter_context(open_upload(given)) for key, given in beside.items() if given is not None}
+            body = form_body({**parts, "model": upload}, on_upload) if parts else plain_body(upload, on_upload)
             answer = self._transport.json(
                 "POST",
                 "/api/models/import",
-                params={"name": name},
-                content=chunks_of(upload, on_upload),
-                headers={"content-type": "application/octet-stream", "content-length": str(upload.size_bytes)},
-                timeout_s=max(self._transport.timeout_s, IMPORT_S + upload.size_bytes * IMPORT_S_PER_BYTE),
+                params={"name": name, "task": task, "label": list(labels) or None},
+                content=body.chunks,
+                headers={"content-type": body.content_type, "content-length": str(body.size_bytes)},
+                timeout_s=max(self._transport.timeout_s, IMPORT_S + body.size_bytes * IMPORT_S_PER_BYTE),
             )
         return read_answer(answer, Version)
 

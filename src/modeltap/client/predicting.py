@@ -41,18 +41,21 @@ def predict(
     idempotency_key: str | None = None,
 ) -> Predictions:
     """One answer a row. Exactly one of instances, csv and image is given; no deployment is the default one."""
+    content, content_type = prediction_body(instances, csv=csv, image=image)
+    raw, receipt = _exchange(transport, deployment, content, content_type, idempotency_key)
+    return Predictions(raw, receipt)
+
+
+def prediction_body(instances: Any, *, csv: str | bytes | None, image: Picture | None) -> tuple[bytes, str]:
+    """(body, content type) of exactly one of the three. Raises InvalidValue, and InvalidData for a file that is not there."""
     given = [name for name, value in (("instances", instances), ("csv", csv), ("image", image)) if value is not None]
     if len(given) != 1:
         raise InvalidValue(f"give one of instances, csv and image; given: {', '.join(given) or 'none'}")
     if csv is not None:
-        content, content_type = csv.encode() if isinstance(csv, str) else csv, "text/csv"
-    elif image is not None:
-        content, content_type = _picture(image)
-    else:
-        body = {"instances": plain_rows(instances)}
-        content, content_type = msgspec.json.encode(body, enc_hook=plain_value), "application/json"
-    raw, receipt = _exchange(transport, deployment, content, content_type, idempotency_key)
-    return Predictions(raw, receipt)
+        return csv.encode() if isinstance(csv, str) else csv, "text/csv"
+    if image is not None:
+        return _picture(image)
+    return msgspec.json.encode({"instances": plain_rows(instances)}, enc_hook=plain_value), "application/json"
 
 
 def send(transport: Transport, deployment: str | None, content: bytes, content_type: str) -> dict[str, Any]:
@@ -64,14 +67,20 @@ def send(transport: Transport, deployment: str | None, content: bytes, content_t
 def _exchange(
     transport: Transport, deployment: str | None, content: bytes, content_type: str, idempotency_key: str | None
 ) -> tuple[dict[str, Any], Receipt]:
+    headers = metered_headers(transport, content_type, idempotency_key)
+    answered = transport.ask("POST", _path(deployment), content=content, headers=headers)
+    raw: dict[str, Any] = transport.decoded(answered)
+    return raw, read_receipt(answered.headers)
+
+
+def metered_headers(transport: Transport, content_type: str, idempotency_key: str | None) -> dict[str, str]:
+    """Of a call that is charged once, however often the transport sends it."""
     headers = {"content-type": content_type}
     if idempotency_key is not None:
         headers["idempotency-key"] = idempotency_key
     elif transport.max_retries:
         headers["idempotency-key"] = secrets.token_hex(16)
-    answered = transport.ask("POST", _path(deployment), content=content, headers=headers)
-    raw: dict[str, Any] = transport.decoded(answered)
-    return raw, read_receipt(answered.headers)
+    return headers
 
 
 def plain_rows(instances: Any) -> list[Any]:

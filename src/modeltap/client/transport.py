@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +28,8 @@ REPEATABLE = frozenset({"GET", "HEAD", "PUT"})
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 PEM_END = "-----END CERTIFICATE-----"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+QUEUES = re.compile(r"/api/(jobs(/[^/]+/resume)?|datasets|batches)")
+"""Paths of calls that queue a job."""
 Params = Mapping[str, Any]
 
 
@@ -73,6 +76,8 @@ class Transport:
         self.max_retries = max_retries
         self._tenant = tenant
         self._locate = locate
+        self.job_terms: Params = {}
+        """Sent with every call that queues a job: priority, threads, memory_bytes."""
         self._open(address)
 
     def _open(self, address: Address) -> None:
@@ -143,6 +148,8 @@ class Transport:
         What is read from an iterator is sent once. What the server may have begun is sent again only where it does it once
         all the same: by its method, or because of an Idempotency-Key.
         """
+        if method == "POST" and QUEUES.fullmatch(path):
+            params = {**(params or {}), **self.job_terms}
         limit_s = self.timeout_s if timeout_s is None else timeout_s
         is_upload = isinstance(content, Iterator)
         repeatable = method in REPEATABLE or "idempotency-key" in (headers or {})

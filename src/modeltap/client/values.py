@@ -49,6 +49,32 @@ class Dataset(Answer, frozen=True, kw_only=True):
     size_bytes: int | None = None
 
 
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One runner of a job. `end` None: it runs; else succeeded, failed, waits, paused, cancelled, exited, killed,
+    out_of_memory, over_memory, frozen, silent, never_started or vanished."""
+
+    number: int
+    started_at: datetime
+    ended_at: datetime | None = None
+    end: str | None = None
+    detail: str | None = None
+    pid: int | None = None
+    threads: int | None = None
+    exit_status: int | None = None
+    signal: int | None = None
+    log_line: str | None = None
+    """The last it wrote."""
+    peak_bytes: int | None = None
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """How many jobs go before one that waits, itself counted; it waits for a slot, for threads, or for its runner to start."""
+
+    position: int
+    waits_for: str
+    detail: str
+
+
 class Job(Answer, frozen=True, kw_only=True):
     id: str
     kind: str
@@ -62,6 +88,18 @@ class Job(Answer, frozen=True, kw_only=True):
     progress: Progress | None = None
     result: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
+    priority: str = "normal"
+    threads: int | None = None
+    memory_bytes: int | None = None
+    given_threads: int | None = None
+    """Of those that jobs have together, while it runs."""
+    not_before: datetime | None = None
+    """A job whose last failure may pass is tried again then; `waiting` tells of that failure, as `error` would."""
+    waiting: dict[str, Any] | None = None
+    queue: Standing | None = None
+    """Of one that waits for its turn."""
+    attempts: tuple[Attempt, ...] = ()
+    """How each of its runners ended, the oldest first; of `get` only."""
 
     @property
     def is_resting(self) -> bool:
@@ -106,6 +144,8 @@ class Comparison(Answer, frozen=True, kw_only=True):
     versions: tuple[Version, ...]
     metrics: dict[str, dict[str, Any]]
     recipe_differences: dict[str, dict[str, Any]] = {}
+    certificates: dict[str, dict[str, Any]] = {}
+    """Of those that were compressed."""
 
 
 class Deployment(Answer, frozen=True, kw_only=True):
@@ -165,6 +205,8 @@ class TrainResult(Answer, frozen=True, kw_only=True):
     digest: str = ""
     metrics: dict[str, dict[str, Any]] = {}
     notices: tuple[str, ...] = ()
+    candidates: tuple[dict[str, Any], ...] = ()
+    """Of `architecture: auto`, as tried: name, architecture, state, metrics, epochs, seconds and weight in the blend."""
 
 
 class EvaluateResult(Answer, frozen=True, kw_only=True):
@@ -176,8 +218,14 @@ class EvaluateResult(Answer, frozen=True, kw_only=True):
     evaluation: dict[str, Any] | None = None
 
 
+class TuneResult(TrainResult, frozen=True, kw_only=True):
+    """Of the best trial's version. `trials`: how many were complete, pruned and failed, and which was the `best`."""
+
+    trials: dict[str, Any] = {}
+
+
 class CompressResult(Answer, frozen=True, kw_only=True):
-    """`certificate`: losses, sizes and speeds of parent and child with intervals, and `reasons`; empty: it is a win, and the
+    """`certificate`: quality, sizes and speeds of parent and child with intervals, and `reasons`; empty: it is a win, and the
     version a candidate."""
 
     job: str

@@ -2,44 +2,45 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.util import find_spec
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
-from modeltap.domain.certificate import Demand
+from modeltap.bundle.files import RECIPE, WEIGHTS
+from modeltap.control.compress_recipes import student_recipe, tuning_recipe
+from modeltap.control.compress_spec import CompressSpec, Method, bound, parse_demand
+from modeltap.domain.certificate import Measure
 from modeltap.domain.dataset import Dataset
 from modeltap.domain.job import Job
 from modeltap.domain.model import ModelVersion
 from modeltap.domain.names import parse_name
-from modeltap.errors import InvalidData, InvalidInput, MissingExtra, NotFound
+from modeltap.domain.recipe import Recipe
+from modeltap.errors import CannotCompress, InvalidData, InvalidInput, MissingExtra, NotFound
+from modeltap.recipe.architectures import find_architecture
+from modeltap.recipe.document import load_document
+from modeltap.recipe.parse import parse_recipe
+from modeltap.recipe.render import recipe_document
 from modeltap.storage.artifacts import ArtifactStore
 from modeltap.storage.datasets import DatasetRepository
 from modeltap.storage.jobs import JobRepository
 from modeltap.storage.models import ModelRepository
+from modeltap.tasks.catalogue import find_task
 
 MAX_TEXTS = 1000
 MAX_TEXT_CHARS = 1 << 20
 """Of all given texts: they are kept in the job."""
-MAX_DROP = 0.05
-"""Nats a token, where nothing else is demanded: about five percent of perplexity."""
 SOURCE_ENDING = ".safetensors"
-
-
-class CompressSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What a compress job knows. `dataset` is empty where texts were given."""
-
-    model: str
-    digest: str
-    name: str
-    weights: Literal["int8", "int4"]
-    demand: Demand
-    dataset: str = ""
-    dataset_digest: str = ""
-    texts: tuple[str, ...] = ()
+ENDINGS: dict[Method, str] = {"int8": "int8", "int4": "int4", "prune": "pruned", "distil": "distilled"}
+"""Of a child's name, where none is given."""
+PRUNED = ("cnn", "mlp", "sequential")
+"""Architectures of which it is known how they are written with smaller widths."""
+LARGEST_AMOUNT = 0.95
+MAX_ROUNDS = 20
+TEMPERATURE, ALPHA = 4.0, 0.7
+LARGEST_TEMPERATURE = 100.0
 
 
 class Compressions:
@@ -50,55 +51,158 @@ class Compressions:
         artifacts: ArtifactStore,
         jobs: JobRepository,
         wake: Callable[[], None],
+        *,
+        checkpoint_every_s: float = 10.0,
     ) -> None:
         self._datasets = datasets
         self._models = models
         self._artifacts = artifacts
         self._jobs = jobs
         self._wake = wake
+        self._checkpoint_every_s = checkpoint_every_s
 
     def start(
         self,
         model_ref: str,
         *,
-        weights: Literal["int8", "int4"],
+        weights: Literal["int8", "int4"] | None = None,
+        prune: float | None = None,
+        unstructured: bool = False,
+        rounds: int | None = None,
+        distil: Mapping[str, Any] | str | None = None,
+        temperature: float | None = None,
+        alpha: float | None = None,
+        settings: Mapping[str, Any] | None = None,
         name: str | None = None,
-        max_drop: float | None = None,
+        max_drop: float | str | None = None,
         min_gain: float | None = None,
         data: str | None = None,
         texts: Sequence[str] = (),
     ) -> Job:
-        """The queued job. Its version is called `name`, or as the parent with the weights behind it.
+        """The queued job, of one of `weights`, `prune` and `distil`. Its version is called `name`, or as the parent with the
+        method behind it.
 
-        data: a dataset of texts to compare on; or texts themselves; else the one that the version was trained on.
-        Raises NotFound, InvalidInput for a bound that means nothing, InvalidData for a version that cannot be compressed.
+        distil: the student's recipe. settings: of that recipe, or of the training after pruning. data: a dataset of texts to
+        compare language models on; or texts themselves; else the one that the version was trained on. A bound on the drop may
+        have its unit, `0.5pp` or `2%`. Raises NotFound, InvalidInput for a bound or a mixture that means nothing,
+        InvalidRecipe, InvalidData and CannotCompress for a version that cannot be compressed so, MissingExtra.
         """
-        if find_spec("nncf") is None or find_spec("optimum") is None:
-            raise MissingExtra(what="what compresses language models", extra="llm")
+        method = _method(weights, prune, distil)
+        _check_mixture(
+            method,
+            {"unstructured": unstructured or None, "rounds": rounds},
+            {"temperature": temperature, "alpha": alpha},
+            settings,
+        )
         version = self._models.get(model_ref)
-        self._check_source(version)
-        dataset = self._evidence(version, data, texts)
         spec = CompressSpec(
             model=version.id,
             digest=version.digest,
-            name=parse_name("model", name or f"{version.name}-{weights}"),
-            weights=weights,
-            demand=Demand(
-                max_drop=MAX_DROP if max_drop is None else _bound("max_drop", max_drop, 100.0),
-                min_gain=None if min_gain is None else _bound("min_gain", min_gain, 1000.0),
-            ),
-            dataset=dataset.id if dataset else "",
-            dataset_digest=dataset.digest if dataset else "",
+            name=parse_name("model", name or f"{version.name}-{ENDINGS[method]}"),
+            method=method,
+            demand=parse_demand(max_drop, min_gain, _measure(version)),
             texts=tuple(texts),
+            checkpoint_every_s=self._checkpoint_every_s,
         )
+        if version.manifest.language is not None:
+            spec = self._language_spec(spec, version, data, texts)
+        else:
+            spec = self._tensor_spec(spec, version, is_told_texts=data is not None or bool(texts))
+            if method == "prune":
+                assert prune is not None
+                spec = self._prune_spec(
+                    spec, version, prune, 1 if rounds is None else rounds, settings or {}, is_unstructured=unstructured
+                )
+            elif method == "distil":
+                assert distil is not None
+                recipe = student_recipe(self._recipe(version), distil, settings or {})
+                recipe = msgspec.structs.replace(recipe, threads=recipe.threads or version.manifest.lineage.threads)
+                spec = msgspec.structs.replace(
+                    spec,
+                    recipe=recipe_document(recipe),
+                    temperature=bound("temperature", TEMPERATURE if temperature is None else temperature, LARGEST_TEMPERATURE),
+                    alpha=bound("alpha", ALPHA if alpha is None else alpha, 1.0),
+                )
         job = self._jobs.add("compress", msgspec.to_builtins(spec), datetime.now(UTC))
         self._wake()
         return job
 
+    def _language_spec(self, spec: CompressSpec, version: ModelVersion, data: str | None, texts: Sequence[str]) -> CompressSpec:
+        if spec.method not in ("int8", "int4"):
+            raise CannotCompress(
+                f"{version.id} is a language model; what makes those smaller is --int8 or --int4, not --{spec.method}"
+            )
+        if find_spec("nncf") is None or find_spec("optimum") is None:
+            raise MissingExtra(what="what compresses language models", extra="llm")
+        self._check_source(version)
+        dataset = self._evidence(version, data, texts)
+        return msgspec.structs.replace(
+            spec, dataset=dataset.id if dataset else "", dataset_digest=dataset.digest if dataset else ""
+        )
+
+    def _tensor_spec(self, spec: CompressSpec, version: ModelVersion, *, is_told_texts: bool) -> CompressSpec:
+        """With the dataset that the version was trained on, whose rows calibrate, train and compare."""
+        manifest = version.manifest
+        task = find_task(manifest.task)
+        if not task.forms or manifest.engine.name != "onnxruntime" or not manifest.lineage.dataset:
+            raise CannotCompress(
+                f"{version.id} was imported, so the rows that it learned from are not known, and with those it would be"
+                " calibrated and compared; compress it before it is imported, or train a model here"
+            )
+        if task.target == "none":
+            raise CannotCompress(f"{version.id} has no target that the answers of both could be compared with")
+        if is_told_texts:
+            raise InvalidInput(
+                "--data and --texts are for language models; others are compared on the test part of their dataset"
+            )
+        if spec.method != "distil" and WEIGHTS not in self._artifacts.tree(version.digest):
+            raise CannotCompress(_why_not(version, spec))
+        if spec.method in ("prune", "distil") and find_spec("torch") is None:
+            raise MissingExtra(what="what training needs", extra="train")
+        try:
+            dataset = self._datasets.get(manifest.lineage.dataset)
+        except NotFound:
+            raise NotFound(
+                f"{manifest.lineage.dataset}, which {version.id} was trained on, was removed; its rows are needed to calibrate"
+                " and to compare"
+            ) from None
+        return msgspec.structs.replace(spec, dataset=dataset.id, dataset_digest=manifest.lineage.dataset_digest)
+
+    def _prune_spec(
+        self,
+        spec: CompressSpec,
+        version: ModelVersion,
+        amount: float,
+        rounds: int,
+        settings: Mapping[str, Any],
+        *,
+        is_unstructured: bool,
+    ) -> CompressSpec:
+        if not is_unstructured and find_spec("torch_pruning") is None:
+            raise MissingExtra(what="torch-pruning", extra="train")
+        architecture = version.manifest.architecture
+        if not is_unstructured and architecture not in PRUNED:
+            raise CannotCompress(
+                f"{version.id} is of the architecture '{architecture}', which has no layers that could be written narrower;"
+                f" {', '.join(PRUNED)} have; --int8, or --distil recipe.yaml, may do for it"
+            )
+        if not 1 <= rounds <= MAX_ROUNDS:
+            raise InvalidInput(f"rounds is {rounds}; it is 1 to {MAX_ROUNDS}")
+        return msgspec.structs.replace(
+            spec,
+            amount=bound("prune", amount, LARGEST_AMOUNT),
+            is_unstructured=is_unstructured,
+            rounds=rounds,
+            recipe=recipe_document(tuning_recipe(self._recipe(version), settings)),
+        )
+
+    def _recipe(self, version: ModelVersion) -> Recipe:
+        path = self._artifacts.paths(version.digest)[RECIPE]
+        return parse_recipe(load_document(path.read_text(encoding="utf-8")))
+
     def _check_source(self, version: ModelVersion) -> None:
         language = version.manifest.language
-        if language is None:
-            raise InvalidData(f"{version.id} is of the task {version.manifest.task}; language models are what is compressed")
+        assert language is not None
         if language.weights in ("int8", "int4"):
             parent = version.manifest.lineage.parent
             raise InvalidData(
@@ -134,7 +238,49 @@ class Compressions:
         return dataset
 
 
-def _bound(name: str, value: float, most: float) -> float:
-    if not (math.isfinite(value) and 0 < value <= most):
-        raise InvalidInput(f"{name} is {value:g}; it is more than 0 and at most {most:g}")
-    return value
+def _method(weights: Literal["int8", "int4"] | None, prune: float | None, distil: Mapping[str, Any] | str | None) -> Method:
+    told = [weights] if weights is not None else []
+    chosen: list[Method] = [*told, *(["prune"] if prune is not None else []), *(["distil"] if distil is not None else [])]  # type: ignore[list-item]
+    if len(chosen) != 1:
+        raise InvalidInput(f"choose one of weights, prune and distil; given were: {', '.join(chosen) or 'none'}")
+    return chosen[0]
+
+
+def _check_mixture(
+    method: Method, of_prune: Mapping[str, Any], of_distil: Mapping[str, Any], settings: Mapping[str, Any] | None
+) -> None:
+    """Raises InvalidInput for a wish that the method has no use for: to ignore it in silence would mislead."""
+    unused = [
+        name
+        for owner, wishes in (("prune", of_prune), ("distil", of_distil))
+        if method != owner
+        for name in wishes
+        if wishes[name] is not None
+    ]
+    if settings and method not in ("prune", "distil"):
+        unused.append("set")
+    if unused:
+        raise InvalidInput(f"{', '.join(unused)}: {method} has no use for that; leave it out")
+
+
+def _measure(version: ModelVersion) -> Measure:
+    if version.manifest.language is not None:
+        return "loss"
+    return "accuracy" if version.manifest.labels else "rmse"
+
+
+def _why_not(version: ModelVersion, spec: CompressSpec) -> str:
+    """Of a version without weights of a network, why there is nothing to make smaller, and what to do."""
+    done = "pruned" if spec.method == "prune" else f"written in {spec.method.removeprefix('int')} bits"
+    teach = "teach a small network what it answers: --distil recipe.yaml"
+    match find_architecture(version.manifest.architecture).family:
+        case "boosting":
+            return (
+                f"{version.id} is made of trees: they hold thresholds and leaves, no layers whose weights could be {done};"
+                f" {teach}, or train fewer trees (model.max_iter)"
+            )
+        case "network":
+            parent = version.manifest.lineage.parent
+            told = f"; compress its parent {parent}" if parent else ""
+            return f"{version.id} is compressed already, its weights are whole numbers{told}"
+    return f"{version.id} was found by a search, and may be trees or several models that answer together; {teach}"

@@ -1,4 +1,4 @@
-"""Models made elsewhere: an uploaded graph or language model is tried in a process of its own and becomes the next version of
+"""Models made elsewhere: an upload is tried in a process of its own and becomes the next version of
 a name."""
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from modeltap.control.models import Models
 from modeltap.domain.names import parse_name
 from modeltap.errors import InvalidInput
-from modeltap.importing.encoder import find_encoder, import_encoder
-from modeltap.importing.huggingface import import_huggingface, is_language_directory
-from modeltap.importing.onnx import import_onnx
-from modeltap.importing.unpacking import find_graph, unpack_model
+from modeltap.importing.import_options import ImportOptions
+from modeltap.importing.kinds import import_any
+from modeltap.importing.unpacking import unpack_model
 from modeltap.storage.disk import disk_failures
 
 IMPORTS = "imports"
@@ -46,32 +47,28 @@ def import_folder(home: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def import_model(models: Models, name: str, folder: Path, *, limit_bytes: int) -> dict[str, Any]:
+def import_model(
+    models: Models, name: str, folder: Path, *, limit_bytes: int, options: ImportOptions | None = None
+) -> dict[str, Any]:
     """The registered candidate: its summary, and what was noticed. Blocks until the model was tried.
 
     folder: that of `import_folder`, with one file or archive as `upload`, or with plain files in `files`.
-    Raises InvalidInput for the name, InvalidData for what cannot be imported, StorageFailed.
+    Raises InvalidInput for the name and for options that do not fit, InvalidData for what cannot be imported, MissingExtra,
+    StorageFailed.
     """
     parse_name("model", name)
     upload, files, bundle = folder / UPLOAD, folder / "files", folder / "bundle"
     with disk_failures("importing the model"):
         if upload.exists():
             if not upload.stat().st_size:
-                raise InvalidInput(
-                    "the file is empty; send an .onnx file, or a ZIP of one with its weights or of a Hugging Face directory"
-                )
+                raise InvalidInput("the file is empty; send the file of a model, or a ZIP of its files")
             unpack_model(upload, files, limit_bytes=limit_bytes)
         bundle.mkdir()
         with _slots:
-            encoder = find_encoder(files)
-            if encoder is not None:
-                imported = import_encoder(encoder, bundle)
-            elif is_language_directory(files):
-                imported = import_huggingface(files, bundle)
-            else:
-                imported = import_onnx(find_graph(files), bundle)
+            imported = import_any(files, bundle, options or ImportOptions())
     summary = models.register(name, imported.files, imported.manifest)
-    return {**summary, "notices": imported.notices}
+    compared = None if imported.compared is None else msgspec.to_builtins(imported.compared)
+    return {**summary, "notices": imported.notices, "compared": compared}
 
 
 def _sweep(root: Path) -> None:

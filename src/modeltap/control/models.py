@@ -53,7 +53,8 @@ class Models:
         }
 
     def compare(self, refs: Sequence[str]) -> dict[str, Any]:
-        """Metrics of the test part side by side, and the recipe keys in which the versions differ."""
+        """Metrics of the test part side by side, the recipe keys in which the versions differ, and what compression did to
+        those that were compressed."""
         versions = [self._models.get(ref) for ref in refs]
         metrics: dict[str, dict[str, Any]] = {}
         recipes: dict[str, dict[str, Any]] = {}
@@ -73,6 +74,11 @@ class Models:
             "versions": [version_summary(version) for version in versions],
             "metrics": metrics,
             "recipe_differences": differing,
+            "certificates": {
+                version.id: msgspec.to_builtins(version.manifest.certificate)
+                for version in versions
+                if version.manifest.certificate is not None
+            },
         }
 
     def recipe(self, ref: str) -> str:

@@ -55,7 +55,7 @@ class Trainings:
         threads: int,
         checkpoint_every_s: float,
     ) -> None:
-        """`threads`: of a training whose recipe names none."""
+        """`threads`: of a training whose recipe names none, all of its processes together."""
         self._threads = threads
         self._checkpoint_every_s = checkpoint_every_s
         self._datasets = datasets
@@ -80,10 +80,12 @@ class Trainings:
         parsed = self.read_recipe(recipe, task=task, target=target, settings=settings)
         if find_architecture(parsed.model.architecture).family == "language" and find_spec("transformers") is None:
             raise MissingExtra(what="what language models need", extra="llm")
-        _check_fit(dataset, parsed)
+        if parsed.search is not None:
+            raise InvalidRecipe("the recipe has a search section; search with `modeltap tune`, or train without the section")
+        check_fit(dataset, parsed)
         parsed = self._with_base(parsed)
         if parsed.threads is None:
-            parsed = msgspec.structs.replace(parsed, threads=self._threads)
+            parsed = msgspec.structs.replace(parsed, threads=max(1, self._threads // parsed.distributed.processes))
         model = parse_name("model", name or dataset.name)
         spec = TrainSpec(
             dataset=dataset.id,
@@ -144,7 +146,8 @@ class Trainings:
         return {"recipe": recipe_document(recipe), "yaml": render_recipe(recipe)}
 
 
-def _check_fit(dataset: Dataset, recipe: Recipe) -> None:
+def check_fit(dataset: Dataset, recipe: Recipe) -> None:
+    """Raises InvalidData, InvalidRecipe where the two do not fit."""
     task = find_task(recipe.task)
     schema = dataset.schema
     if schema.form not in task.forms:

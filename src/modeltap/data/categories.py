@@ -10,16 +10,19 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from modeltap.data.fitting import FitSettings, Group
 from modeltap.data.graph import GraphWriter
 from modeltap.domain.dataset import Column
 from modeltap.domain.recipe import Transforms
 from modeltap.domain.signature import Array, Batch
+from modeltap.errors import InvalidRecipe
 
 FEW_CATEGORIES = 12
 """Up to here trees get one-hot features; beyond, one split on an ordered number does what many on one-hots would."""
+
+MOST_CODES = 255
+"""That the trees can part in sets; more are ordered by the target."""
 
 
 def fit_categories(
@@ -36,6 +39,8 @@ def fit_categories(
             transform = settings.auto_categories
             if settings.trees:
                 transform = "one-hot" if len(known) <= FEW_CATEGORIES else "ordinal"
+        if transform == "codes" and len(known) >= MOST_CODES:
+            transform = "ordinal"
         if rare:
             notices.append(f"column '{column.name}': {rare} rare categories share one bucket with unseen ones")
         if transform == "one-hot":
@@ -43,8 +48,10 @@ def fit_categories(
         elif transform == "embedding":
             bucket = int(rare > 0)
             codes.append((_codes(writer, column.name, known, first=bucket, unknown=0), len(known) + bucket))
+        elif transform == "codes":
+            groups.append(_set_codes(writer, column.name, _by_target(known, texts_N, target_N), settings, bucket=rare > 0))
         else:
-            ordered = _by_target(known, texts_N, np.asarray(target_N, dtype=np.float64))
+            ordered = _by_target(known, texts_N, target_N)
             unseen = math.nan if settings.trees else float(ordered.index(known[0]))
             order = _order(writer, column.name, ordered, unknown=-1.0 if rare else unseen)
             groups.append(Group(writer.node("Unsqueeze", [order, writer.constant([1], np.int64)]), (column.name,)))
@@ -82,6 +89,16 @@ def _order(writer: GraphWriter, tensor: str, known: list[str], *, unknown: float
     )
 
 
+def _set_codes(writer: GraphWriter, name: str, ordered: list[str], settings: FitSettings, *, bucket: bool) -> Group:
+    """A code a category, for trees that part them in two sets wherever a node is best parted: in the order of the target, in
+    which few thresholds say the same as a set. Rare and unseen texts share the last one, or are missing."""
+    if not settings.trees:
+        raise InvalidRecipe("data.transforms.categories: codes are for trees; use one-hot, embedding or ordinal")
+    count = len(ordered) + int(bucket)
+    order = _order(writer, name, ordered, unknown=float(len(ordered)) if bucket else math.nan)
+    return Group(writer.node("Unsqueeze", [order, writer.constant([1], np.int64)]), (name,), codes=count)
+
+
 def _one_hot(writer: GraphWriter, name: str, known: list[str], *, bucket: bool) -> Group:
     """A 0/1 feature a category. Rare and unseen texts share a last one if training had rare rows to fit it with; otherwise
     they are all zeros, because a weight that nothing was fitted to would be noise."""
@@ -93,8 +110,9 @@ def _one_hot(writer: GraphWriter, name: str, known: list[str], *, bucket: bool) 
     return Group(writer.cast(hot, "FP32"), tuple(names + [f"{name}:other"] * bucket))
 
 
-def _by_target(known: list[str], texts_N: Array, target_N: NDArray[np.float64]) -> list[str]:
+def _by_target(known: list[str], texts_N: Array, target_N: Array) -> list[str]:
     """Categories by their mean target: for two classes and for numbers the order in which one split can part them best
     (Fisher 1958)."""
-    means = {text: float(target_N[texts_N == text].mean()) for text in known}
+    number_N = np.asarray(target_N, dtype=np.float64)
+    means = {text: float(number_N[texts_N == text].mean()) for text in known}
     return sorted(known, key=lambda text: (means[text], text))

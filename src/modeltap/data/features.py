@@ -6,6 +6,7 @@ The graph is what training runs on and what is served, so that the two cannot di
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ import numpy as np
 
 from modeltap.data.categories import fit_categories
 from modeltap.data.dates import fit_dates
-from modeltap.data.fitting import FitSettings
+from modeltap.data.fitting import FitSettings, Group
 from modeltap.data.graph import PREFIX, GraphWriter
 from modeltap.data.numbers import fit_numbers, scale
 from modeltap.data.rows import input_spec
@@ -24,7 +25,7 @@ from modeltap.domain.signature import Array, Batch, TensorSpec
 from modeltap.errors import InvalidData, InvalidRecipe, nearest
 
 NUMBER_TRANSFORMS = ("standardize", "min-max", "log", "none", "drop")
-CATEGORY_TRANSFORMS = ("one-hot", "embedding", "ordinal", "drop")
+CATEGORY_TRANSFORMS = ("one-hot", "embedding", "ordinal", "codes", "drop")
 DATE_TRANSFORMS = ("parts", "elapsed", "drop")
 MAX_TOKENS = 10_000_000
 
@@ -96,8 +97,18 @@ def _fit_table(
         writer.node("Concat", unsqueezed, axis=1, out=CODES)
         outputs.append(TensorSpec(CODES, "INT64", (-1, len(codes))))
     inputs = tuple(input_spec(c) for c in columns)
-    spec = FeatureSpec(shape=(len(names),) if names else (), cardinalities=tuple(width for _, width in codes), names=names)
+    spec = FeatureSpec(
+        shape=(len(names),) if names else (),
+        cardinalities=tuple(width for _, width in codes),
+        names=names,
+        categories=_category_places(groups),
+    )
     return FittedFeatures(graph=writer.model(inputs, outputs), spec=spec, inputs=inputs, notices=tuple(notices))
+
+
+def _category_places(groups: list[Group]) -> tuple[tuple[int, int], ...]:
+    starts = accumulate((len(group.names) for group in groups), initial=0)
+    return tuple((start, group.codes) for start, group in zip(starts, groups, strict=False) if group.codes)
 
 
 def _fit_block(writer: GraphWriter, column: Column, values: Array, settings: FitSettings) -> FittedFeatures:

@@ -23,3 +23,5 @@ class Group(msgspec.Struct, frozen=True):
 
     tensor: str
     names: tuple[str, ...]
+    codes: int = 0
+    """Of a single feature that is a category's code: how many there are."""

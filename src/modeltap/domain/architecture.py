@@ -29,8 +29,11 @@ class Architecture:
     build: str
     tasks: tuple[str, ...] = ()
     """Empty is every task."""
-    family: Literal["network", "boosting", "language"] = "network"
+    family: Literal["network", "boosting", "language", "search"] = "network"
     categories: Literal["one-hot", "embedding", "ordinal"] = "one-hot"
     """What `transforms.categories: auto` means for it."""
     defaults: dict[str, Any] = field(default_factory=dict)
     """Recipe keys (outside `model`) that it trains best with, under what the user wrote."""
+    shares_batches: bool = True
+    """Of a network: several processes may each take a part of a batch. False where a row is compared with all others of its
+    batch, and where gradients are so large beside the work that sending them costs more than is won."""

@@ -22,6 +22,8 @@ class FeatureSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Of texts: CODES are a row of ids of any length, filled up with this one; `cardinalities` is as long as the longest."""
     names: tuple[str, ...] = ()
     """Of the float features in a table, for reports and for weights a person reads."""
+    categories: tuple[tuple[int, int], ...] = ()
+    """(place, count) of float features that are codes 0 to count - 1 of categories, which trees part in any two sets."""
 
 
 class FeatureBatch(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,9 @@ import msgspec
 
 from modeltap.domain.certificate import Certificate
 from modeltap.domain.dataset import Schema
+from modeltap.domain.search import Tried
 from modeltap.domain.signature import Signature
+from modeltap.domain.tuning import Searched
 from modeltap.errors import Conflict
 
 VersionState = Literal["candidate", "approved", "rejected", "retired"]
@@ -35,6 +37,10 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True):
     parent: str | None = None
     source_digest: str = ""
     """Of the graph that was imported; empty for what was trained here."""
+    tried: tuple[Tried, ...] = ()
+    """Of a search: every candidate, in the order in which they were tried."""
+    searched: Searched | None = None
+    """The search over recipes whose best trial this is."""
 
 
 class EngineChoice(msgspec.Struct, frozen=True, kw_only=True):

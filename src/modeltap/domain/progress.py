@@ -6,7 +6,9 @@ from typing import Any, Literal
 
 import msgspec
 
-Phase = Literal["data", "features", "train", "evaluate", "compress", "bundle", "import", "predict", "wait", "done"]
+from modeltap.domain.tuning import TrialCounts
+
+Phase = Literal["data", "features", "train", "evaluate", "compress", "bundle", "import", "predict", "tune", "wait", "done"]
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -32,3 +34,5 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What it has cost so far, in the currency, of a job that is charged."""
     epoch_metrics: dict[str, Any] | None = None
     """Set once an epoch: epoch, train_loss, val_loss, val_<metric>, lr."""
+    trials: TrialCounts | None = None
+    """Of a search over recipes; a message then tells how a trial ended."""

@@ -55,8 +55,9 @@ class Transforms(Section, frozen=True):
 
     numbers: Literal["auto", "standardize", "min-max", "log", "none"] = "auto"
     """auto: standardize for networks, none for trees. log: sign(x) log(1 + |x|), then standardize."""
-    categories: Literal["auto", "one-hot", "embedding", "ordinal"] = "auto"
-    """auto: one-hot for networks and for few categories in trees, ordinal for many in trees."""
+    categories: Literal["auto", "one-hot", "embedding", "ordinal", "codes"] = "auto"
+    """auto: one-hot for networks and for few categories in trees, ordinal for many in trees. codes: trees part them in any two
+    sets."""
     rare_count: Count = 5
     """A category seen less often in training shares one bucket; unseen ones fall into it too."""
     max_categories: Count = 200
@@ -89,7 +90,8 @@ class Tensor(Section, frozen=True):
 class Model(Section, frozen=True):
     """`options` are the architecture's own keys, written beside `architecture` in YAML and checked by its option type."""
 
-    architecture: str = "auto"
+    architecture: str = "default"
+    """default: the task's quick one. auto: a search, of a task that has one."""
     input: Tensor = Tensor()
     output: Tensor = Tensor()
     options: dict[str, Any] = {}
@@ -136,6 +138,46 @@ class EarlyStopping(Section, frozen=True):
     """Smallest fall of the validation loss that counts. The best epoch's weights are kept."""
 
 
+class Distributed(Section, frozen=True):
+    """How many processes of this machine train one network together; each takes its share of every batch."""
+
+    processes: Count = 1
+
+
+class Candidates(Section, frozen=True):
+    """What a key of the recipe may be in a trial: one of `choices`, or a number from `low` to `high`."""
+
+    choices: tuple[Any, ...] | None = None
+    low: int | float | None = None
+    high: int | float | None = None
+    log: bool = False
+    """Every factor counts the same, as with learning rates."""
+    step: int | float | None = None
+    """Only low, low + step, …"""
+    points: Annotated[int, msgspec.Meta(ge=2, le=1000)] | None = None
+    """Of a grid: so many numbers of the range."""
+
+
+class Search(Section, frozen=True):
+    """Trials of this recipe with other values for some of its keys; the best one becomes the version."""
+
+    trials: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 20
+    """At the most; a grid has no more than its points."""
+    sampler: Literal["tpe", "random", "grid", "cma-es"] = "tpe"
+    pruner: Literal["median", "hyperband", "none"] = "median"
+    """Which trials end early."""
+    metric: str | None = None
+    """On the validation part; None is the task's own."""
+    parallel: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
+    """Trials at a time, as far as there are processor cores."""
+    timeout: Positive | None = None
+    """Seconds of searching, after which no trial begins."""
+    seed: Seed = 0
+    """Of what is tried."""
+    space: dict[str, Candidates] = {}
+    """Dotted key of the recipe → what it may be."""
+
+
 class Recipe(Section, frozen=True):
     task: str
     data: Data = Data()
@@ -154,7 +196,10 @@ class Recipe(Section, frozen=True):
     """Of a language model: a batch is taken in so many pieces, one after the other, where memory is short."""
     seed: Seed = 0
     threads: Count | None = None
-    """Of the training process; None is what the server's setting says. It is part of what a digest depends on."""
+    """Of each training process; None is what the server's setting says. It is part of what a digest depends on."""
+    distributed: Distributed = Distributed()
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of a language model's products while it trains; its weights are float32. auto: bfloat16 where that is faster."""
+    search: Search | None = None
+    """Of `modeltap tune`; a version's recipe has none."""

@@ -51,6 +51,31 @@ def limit_processor_time(seconds: int) -> None:
     _lower(resource.RLIMIT_CPU, seconds)
 
 
+def limit_file_size(num_bytes: int) -> None:
+    """No file that it writes becomes larger than this."""
+    _lower(resource.RLIMIT_FSIZE, num_bytes)
+
+
+def limit_open_files(count: int) -> None:
+    """No more files, pipes and sockets than this at a time."""
+    _lower(resource.RLIMIT_NOFILE, count)
+
+
+def limit_processes(count: int) -> None:
+    """No more processes and threads of its user than this, counted by the system with all that the user runs elsewhere; the
+    system asks nothing of root."""
+    _lower(resource.RLIMIT_NPROC, count)
+
+
+def keep_limits() -> None:
+    """What was limited so far cannot be raised again, by nobody in this process."""
+    kinds = (resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC)
+    for kind in (*kinds, resource.RLIMIT_CORE):
+        soft = resource.getrlimit(kind)[0]
+        with suppress(ValueError, OSError):
+            resource.setrlimit(kind, (soft, soft))
+
+
 def be_the_likely_victim() -> None:
     """See LIKELY_VICTIM; where the system has no such thing, nothing."""
     try:

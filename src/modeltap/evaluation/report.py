@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
+from modeltap.domain.certificate import Certificate, tell_drop
 from modeltap.evaluation.confusion_plot import confusion_chart
 from modeltap.evaluation.metric_titles import METRIC_TITLES
 from modeltap.evaluation.plots import evaluation_charts, learning_charts
@@ -17,6 +18,8 @@ from modeltap.evaluation.result import Confusion, Evaluation, SliceResult
 FEW_ROWS = 30
 """Below this an interval from resampling is too narrow to be trusted."""
 MAX_CONFUSED_PAIRS = 12
+MAX_IMPORTANT = 24
+"""Columns that are shown; the others matter less."""
 MAX_COMPACT_CLASSES = 8
 """With more classes the confusion matrix has the width of the page to itself."""
 
@@ -49,6 +52,24 @@ class ConfusedPair(NamedTuple):
     share: float
 
 
+class ImportanceRow(NamedTuple):
+    """One column of a table, and how long its bar is, in percent."""
+
+    column: str
+    loss: float
+    spread: float
+    width: float
+
+
+class PictureShown(NamedTuple):
+    """One picture with what a network looked at: view → PNG file in base64."""
+
+    predicted: str
+    actual: str
+    score: float
+    views: dict[str, str]
+
+
 def render_report(
     *,
     title: str,
@@ -56,12 +77,16 @@ def render_report(
     history: Sequence[Mapping[str, Any]],
     recipe_yaml: str,
     facts: Mapping[str, str],
+    candidates: Sequence[Mapping[str, Any]] = (),
+    certificate: Certificate | None = None,
+    pictures: Sequence[PictureShown] = (),
 ) -> str:
     """One self-contained HTML page.
 
     history: a mapping an epoch with `epoch`, `train_<name>`, `val_<name>` and `lr`, where measured; may be empty.
     facts: what stands under the title, such as model, version and dataset. All text is escaped.
-    Raises MissingExtra where matplotlib is not installed.
+    candidates: of a search, a row each: name, architecture, state, metrics, weight, epochs and seconds.
+    certificate: of a version that was compressed. Raises MissingExtra where matplotlib is not installed.
     """
     confusion = evaluation.confusion
     scale = _slice_scale(evaluation)
@@ -82,6 +107,11 @@ def render_report(
         slice_metric=SLICE_METRIC[evaluation.kind],
         few_rows=FEW_ROWS,
         recipe=recipe_yaml,
+        candidates=candidates,
+        certificate=certificate,
+        importance=_importance_rows(evaluation),
+        pictures=pictures,
+        candidate_metrics=list(dict.fromkeys(name for one in candidates for name in one["metrics"])),
     )
     return page.encode("utf-8", errors="replace").decode("utf-8")
 
@@ -102,6 +132,14 @@ def format_interval(bounds: Interval | None) -> str:
     return "–" if bounds is None else f"{format_number(bounds[0])} to {format_number(bounds[1])}"
 
 
+def format_drop(certificate: Certificate) -> str:
+    """0.12 points worse (-0.3 points to 0.55 points)"""
+    measure, (low, high) = certificate.measure, certificate.drop_interval
+    way = "worse" if certificate.drop > 0 else "better" if certificate.drop < 0 else "different"
+    told = tell_drop(measure, abs(certificate.drop))
+    return f"{told} {way} ({tell_drop(measure, low, sign='+')} to {tell_drop(measure, high, sign='+')})"
+
+
 def _confused_pairs(confusion: Confusion) -> list[ConfusedPair]:
     """The most frequent mistakes; equally frequent ones in the order of the labels."""
     pairs = [
@@ -111,6 +149,14 @@ def _confused_pairs(confusion: Confusion) -> list[ConfusedPair]:
         if count and actual != predicted
     ]
     return sorted(pairs, key=lambda pair: -pair.num_rows)[:MAX_CONFUSED_PAIRS]
+
+
+def _importance_rows(evaluation: Evaluation) -> list[ImportanceRow]:
+    """The most important columns; one that shuffling makes better has no bar."""
+    shown = evaluation.importance[:MAX_IMPORTANT]
+    most = max((one.loss for one in shown), default=0.0)
+    widths = [round(100 * max(one.loss, 0.0) / most, 1) if most > 0 else 0.0 for one in shown]
+    return [ImportanceRow(one.column, one.loss, one.spread, width) for one, width in zip(shown, widths, strict=True)]
 
 
 def _slice_scale(evaluation: Evaluation) -> Interval:
@@ -150,5 +196,5 @@ def _template() -> Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"number": format_number, "interval": format_interval}
+    environment.filters |= {"number": format_number, "interval": format_interval, "lost": format_drop}
     return environment.get_template("report.html")

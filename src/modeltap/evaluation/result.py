@@ -60,6 +60,16 @@ class SliceResult(msgspec.Struct, frozen=True, kw_only=True):
     intervals: Intervals
 
 
+class ColumnImportance(msgspec.Struct, frozen=True, kw_only=True):
+    """`loss`: by how much the metric is worse where the column is shuffled, so that it says nothing; `spread`: the standard
+    deviation over several shuffles. The metric is that of all rows."""
+
+    column: str
+    metric: str
+    loss: float
+    spread: float
+
+
 class Written(msgspec.Struct, frozen=True, kw_only=True):
     """A prompt, and what the model wrote after it."""
 
@@ -79,6 +89,8 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     slices: list[SliceResult] = []
     curves: Curves = Curves()
     written: list[Written] = []
+    importance: list[ColumnImportance] = []
+    """Of a table's columns, the most important first."""
 
 
 def evaluate_classification(

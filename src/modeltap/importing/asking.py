@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import msgspec
 
-from modeltap.engines.confine import bare_environment
 from modeltap.errors import Broken, InvalidData
+from modeltap.importing.sandbox import run_confined, scratch_beside
+from modeltap.importing.sandbox_walls import Confinement
 
 LONGEST_DETAIL = 1000
+
+
+class Request(Protocol):
+    """What every such process is told, besides what is for its kind alone. It writes into `folder`, and nowhere else."""
+
+    @property
+    def folder(self) -> str: ...
+
+    @property
+    def memory_bytes(self) -> int: ...
+
+    @property
+    def processor_s(self) -> int: ...
 
 
 class Verdict(Protocol):
@@ -28,27 +42,29 @@ V = TypeVar("V", bound=Verdict)
 
 
 def ask_child(
-    module: str, asked: msgspec.Struct, kind: type[V], *, what: str, timeout_s: float, done_with_it: str = "read and tried"
+    module: str, asked: Request, kind: type[V], *, what: str, timeout_s: float, done_with_it: str = "read and tried"
 ) -> V:
-    """What a process that runs the module found of the `what`, a graph or a model. Raises InvalidData where it ended, hung or
-    overfilled the process; what it refused is for `refuse` to say."""
-    command = [sys.executable, "-P", "-m", module]
-    try:
-        done = subprocess.run(  # noqa: S603
-            command,
-            input=msgspec.json.encode(asked),
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
-            env=bare_environment(),
+    """What a confined process that runs the module's `main` found of the `what`, a graph or a model. Raises InvalidData where
+    it ended, hung or overfilled the process; what it refused is for `refuse` to say."""
+    folder = Path(asked.folder)
+    with scratch_beside(folder) as scratch:
+        confinement = Confinement(
+            folders=[str(folder), str(scratch)],
+            outside=str(folder.parent),
+            memory_bytes=asked.memory_bytes,
+            processor_s=asked.processor_s,
+            parent_pid=os.getpid(),
         )
-    except subprocess.TimeoutExpired:
-        raise InvalidData(f"the {what} was not {done_with_it} within {timeout_s:g} s; it is not imported") from None
-    if done.returncode != 0:
-        told = f"signal {-done.returncode}" if done.returncode < 0 else f"exit status {done.returncode}"
+        ended = run_confined(module, confinement, msgspec.json.encode(asked), scratch=scratch, timeout_s=timeout_s)
+    if ended.is_too_long:
+        raise InvalidData(f"the {what} made the process that read it talk without an end; it is not imported")
+    if ended.status is None:
+        raise InvalidData(f"the {what} was not {done_with_it} within {timeout_s:g} s; it is not imported")
+    if ended.status != 0:
+        told = f"signal {-ended.status}" if ended.status < 0 else f"exit status {ended.status}"
         raise InvalidData(f"the {what} ended the process that read it ({told}); it is not imported")
     try:
-        return msgspec.json.decode(done.stdout, type=kind)
+        return msgspec.json.decode(ended.answer, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         raise Broken(f"the process that reads {what}s gave no verdict; it is not imported") from None
 

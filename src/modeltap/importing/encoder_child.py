@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +70,10 @@ def describe_encoder(folder: Path, target: Path) -> list[str]:
     config = read_json(folder / CONFIG, MAX_CONFIG_BYTES)
     shape = read_shape(config)
     pool, notices = _pooling(folder)
-    weights = _weights(folder, config["model_type"], shape)
+    weights = encoder_weights(folder, config["model_type"], shape)
     if not (folder / TOKENIZER).is_file():
         raise InvalidData(f"the directory has no {TOKENIZER}; write one with transformers: tokenizer.save_pretrained(DIR)")
-    max_tokens = min(_max_tokens(folder), shape.positions - shape.first_position)
+    max_tokens = min(max_tokens_of(folder), shape.positions - shape.first_position)
     tokenizer = (folder / TOKENIZER).read_text(encoding="utf-8")
     fitted = FittedTexts(Subwords(padding=shape.padding, max_ids=max_tokens), tokenizer)
     reader = fitted.open()
@@ -98,7 +99,7 @@ def describe_encoder(folder: Path, target: Path) -> list[str]:
         engine=EngineChoice(min_batch=min_batch),
         schema=SCHEMA,
         output=OUTPUT,
-        lineage=Lineage(code_version=__version__, source_digest=_digest(folder)),
+        lineage=Lineage(code_version=__version__, source_digest=digest_of_directory(folder)),
     )
     facts = {"family": config["model_type"], "a text has at most": f"{max_tokens} tokens", "pooling": pool}
     rows = [{TEXT.name: text} for text in SAMPLES] + awkward_rows(SCHEMA)
@@ -134,8 +135,9 @@ def _graph(options: PretrainedSentenceOptions, spec: FeatureSpec, weights: dict[
     return graph, describe(architecture, options, spec, 1, target=None)
 
 
-def _weights(folder: Path, family: str, shape: Shape) -> dict[str, Any]:
-    """The encoder's, under their names here. Raises InvalidData for a file that is damaged or too large."""
+def encoder_weights(folder: Path, family: str, shape: Shape, *, others: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The encoder's, under their names here, and `others` by theirs. Raises InvalidData for a file that is damaged or too
+    large."""
     path = folder / WEIGHTS
     if not path.is_file():
         raise InvalidData(f"the directory has no {WEIGHTS}; write the weights in that form: model.save_pretrained(DIR)")
@@ -150,7 +152,7 @@ def _weights(folder: Path, family: str, shape: Shape) -> dict[str, Any]:
         raise InvalidData(f"{WEIGHTS} is no safetensors file, or is damaged") from None
     taken = {}
     for name, tensor in tensors.items():
-        own = own_name(name, family)
+        own = own_name(name, family) or (others or {}).get(name)
         if own is not None and not tensor.is_floating_point():
             raise InvalidData(f"'{name[:80]}' holds no floats; export the model before it was quantized")
         if own is not None:
@@ -174,13 +176,15 @@ def _pooling(folder: Path) -> tuple[Any, list[str]]:
     raise InvalidData(f"{POOLING} asks for {', '.join(said)[:200] or 'nothing'}; imported are mean_tokens and cls_token")
 
 
-def _max_tokens(folder: Path) -> int:
+def max_tokens_of(folder: Path) -> int:
+    """How long a text may be by the directory; MAX_TOKENS where it does not say."""
     path = folder / LIMITS
     given = read_json(path, MAX_CONFIG_BYTES).get("max_seq_length") if path.is_file() else None
     return min(given, 4096) if type(given) is int and given >= 8 else MAX_TOKENS
 
 
-def _digest(folder: Path) -> str:
+def digest_of_directory(folder: Path) -> str:
+    """SHA-256 over the names and contents of what is taken of it."""
     total = hashlib.sha256()
     for name in (CONFIG, TOKENIZER, WEIGHTS, POOLING, LIMITS):
         path = folder / name

@@ -71,6 +71,7 @@ FAMILIES: dict[str, Family] = {
     "bert": Family(_BERT_KEYS, 0, _BERT_NAMES),
     "roberta": Family(_BERT_KEYS, 1, _BERT_NAMES),
     "xlm-roberta": Family(_BERT_KEYS, 1, _BERT_NAMES),
+    "camembert": Family(_BERT_KEYS, 1, _BERT_NAMES),
     "distilbert": Family(_DISTILBERT_KEYS, 0, _DISTILBERT_NAMES),
 }
 _PREFIX = re.compile(r"^(bert|roberta|distilbert|model|0\.auto_model)\.")

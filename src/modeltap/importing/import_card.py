@@ -8,8 +8,8 @@ from modeltap.domain.model import Manifest
 from modeltap.domain.signature import TensorSpec
 
 
-def write_import_card(manifest: Manifest, *, facts: Mapping[str, str], notices: Sequence[str]) -> str:
-    """Markdown; equal files give equal cards."""
+def write_import_card(manifest: Manifest, *, facts: Mapping[str, str], notices: Sequence[str], what: str = "graph") -> str:
+    """Markdown; equal files give equal cards. `what` is what was imported."""
     signature = manifest.signature
     tensors = [("input", spec) for spec in signature.inputs] + [("output", spec) for spec in signature.outputs]
     run = (
@@ -18,9 +18,9 @@ def write_import_card(manifest: Manifest, *, facts: Mapping[str, str], notices: 
         else "One request is run at a time: its rows may depend on each other, or it has none."
     )
     lines = [
-        "# An imported graph",
+        f"# An imported {what}",
         "",
-        f"SHA-256 of the graph: `{manifest.lineage.source_digest}`. Served by {manifest.engine.name}. {run}",
+        f"SHA-256 of the {what}: `{manifest.lineage.source_digest}`. Served by {manifest.engine.name}. {run}",
         "",
         "| | name | datatype | shape |",
         "|---|---|---|---|",

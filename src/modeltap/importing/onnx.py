@@ -9,6 +9,7 @@ from pathlib import Path
 from modeltap.bundle.files import CARD, GOLDEN, GRAPH, MANIFEST, open_bundle
 from modeltap.domain.model import Manifest
 from modeltap.importing.asking import ask_child, refuse
+from modeltap.importing.compared import Compared
 from modeltap.importing.onnx_child import Asked, Verdict
 
 TIMEOUT_S = 300.0
@@ -24,10 +25,13 @@ class Imported:
     files: dict[str, Path]
     manifest: Manifest
     notices: list[str]
+    compared: Compared | None = None
+    """With the framework that it was made with, where that is at hand."""
 
 
-def import_onnx(graph: Path, folder: Path, *, timeout_s: float = TIMEOUT_S) -> Imported:
-    """The bundle of the graph, with its files in the (existing, empty) folder. Weights may lie beside the graph.
+def import_onnx(graph: Path, folder: Path, *, sample: str = "", timeout_s: float = TIMEOUT_S) -> Imported:
+    """The bundle of the graph, with its files in the (existing, empty) folder. Weights may lie beside the graph. `sample`
+    is the path of a file with real rows, which become golden ones.
 
     Raises InvalidData for what cannot be read, loaded or served, also where it ends, hangs or overfills its process.
     """
@@ -35,6 +39,7 @@ def import_onnx(graph: Path, folder: Path, *, timeout_s: float = TIMEOUT_S) -> I
     asked = Asked(
         graph=str(graph),
         folder=str(folder),
+        sample=sample,
         memory_bytes=MEMORY_BYTES + MEMORY_PER_BYTE * size_bytes,
         processor_s=int(timeout_s) + 1,
         parent_pid=os.getpid(),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ import msgspec
 from modeltap import __version__
 from modeltap.bundle.environment import environment
 from modeltap.bundle.files import GRAPH, description_files
-from modeltap.bundle.golden import Golden
+from modeltap.bundle.golden import Golden, record_golden, wire_rows
 from modeltap.bundle.golden_cases import Case, record_case
 from modeltap.domain.model import EngineChoice, Lineage, Manifest
 from modeltap.domain.signature import Batch, Signature
@@ -29,8 +30,10 @@ from modeltap.importing.inputs import GraphInput, first_axes_are_free, generated
 from modeltap.importing.onnx_file import find_fault, foreign_operators, read_graph, whole_graph
 from modeltap.importing.onnx_signature import datatype_of, input_specs, output_specs, schema_of
 from modeltap.importing.rows_of_graph import SAMPLE_ROWS, measure_rows
+from modeltap.importing.samples import read_sample
 from modeltap.tasks.tensors import TASK
 
+GOLDEN_ROWS = 8
 MAX_CASE_BYTES = 8 << 20
 """Of a golden case's tensors; a larger one is not kept."""
 NOT_TRIED = (
@@ -44,6 +47,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     graph: str
     folder: str
     """Where the bundle's files go."""
+    sample: str = ""
+    """A file of real rows; empty where none was given."""
     memory_bytes: int
     processor_s: int
     parent_pid: int
@@ -66,7 +71,7 @@ class Tried(NamedTuple):
     cases: tuple[Case, ...]
 
 
-def describe_graph(path: Path, folder: Path) -> list[str]:
+def describe_graph(path: Path, folder: Path, *, sample: Path | None = None) -> list[str]:
     """Writes the bundle of the graph at `path` into `folder`; what is worth knowing of it. Raises InvalidData."""
     model, has_outside_weights = read_graph(path)
     # A graph in one piece stays as it is, to the byte.
@@ -91,6 +96,8 @@ def describe_graph(path: Path, folder: Path) -> list[str]:
     tried = _try(content, inputs, outputs, unranked - known)
     manifest = _manifest(content, tried)
     golden = Golden(rows=[], answers={}, environment=environment(), cases=tried.cases)
+    if sample is not None:
+        golden = _with_rows(golden, manifest, content, sample)
     notices = ([f"onnx's checker finds fault with the graph: {fault}"] if fault else []) + ([] if tried.cases else [NOT_TRIED])
     card = write_import_card(manifest, facts=facts, notices=notices)
     for name, data in {**description_files(manifest=manifest, golden=golden, card=card), GRAPH: content}.items():
@@ -138,6 +145,17 @@ def _cases(samples: list[Batch], signature: Signature, engine: OnnxEngine) -> tu
     return tuple(cases)
 
 
+def _with_rows(golden: Golden, manifest: Manifest, content: bytes, sample: Path) -> Golden:
+    """With the answers of the sample's first rows. Raises InvalidData where the graph has no rows, or not such ones."""
+    if not manifest.schema.features:
+        raise InvalidData("rows were given, and the graph takes no rows but whole tensors; import it without them")
+    batch = read_sample(sample, manifest.schema)
+    some: dict[str, Sequence[Any]] = {name: list(values[:GOLDEN_ROWS]) for name, values in batch.items()}
+    engine = OnnxEngine(content, manifest.signature, min_batch=manifest.engine.min_batch)
+    recorded = record_golden(manifest.schema, wire_rows(manifest.schema, some), engine.run)
+    return msgspec.structs.replace(recorded, cases=golden.cases)
+
+
 def _ranks(outputs: Batch) -> dict[str, int]:
     return {name: values.ndim for name, values in outputs.items()}
 
@@ -176,8 +194,9 @@ def main() -> None:
     leave_no_core()
     limit_processor_time(asked.processor_s)
     limit_memory(asked.memory_bytes)
+    sample = Path(asked.sample) if asked.sample else None
     try:
-        verdict = Verdict(notices=describe_graph(Path(asked.graph), Path(asked.folder)))
+        verdict = Verdict(notices=describe_graph(Path(asked.graph), Path(asked.folder), sample=sample))
     except ModeltapError as problem:
         verdict = Verdict(code=problem.code, detail=problem.message)
     except MemoryError:

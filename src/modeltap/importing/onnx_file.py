@@ -128,7 +128,7 @@ def _check_place(tensor: Any, folder: Path) -> None:
     if not is_inside(location):
         raise InvalidData(f"{told}, which is not a plain name inside of the model's folder; export the model anew")
     path = folder / location
-    if path.is_symlink() or not path.is_file():
+    if path.is_symlink() or not path.is_file() or path.stat().st_nlink > 1:
         raise InvalidData(f"{told}, which did not come with it; import the folder, or a ZIP of the graph and that file")
     try:
         offset, length = int(facts.get("offset") or 0), int(facts.get("length") or 0)

@@ -28,18 +28,44 @@ def count_parameters(path: Path) -> int:
         if header_bytes > min(MAX_HEADER_BYTES, size_bytes - _LENGTH.size):
             raise InvalidData(f"'{name}' is no safetensors file, or is cut off")
         header = _parsed(file.read(header_bytes), name)
+    header.pop("__metadata__", None)
     data_bytes = size_bytes - _LENGTH.size - header_bytes
-    return sum(_parameters(key, tensor, data_bytes, name) for key, tensor in header.items() if key != "__metadata__")
+    count = sum(_parameters(key, tensor, data_bytes, name) for key, tensor in header.items())
+    _check_places(header, data_bytes, name)
+    return count
 
 
 def _parsed(content: bytes, name: str) -> dict[str, Any]:
     try:
-        header = json.loads(content)
+        header = json.loads(content, object_pairs_hook=_once)
+    except KeyError as twice:
+        raise InvalidData(f"'{name}' is damaged: its header names {str(twice)[:80]} twice") from None
     except (ValueError, RecursionError):
         raise InvalidData(f"'{name}' is no safetensors file: its header cannot be read") from None
     if not isinstance(header, dict) or len(header) > MAX_TENSORS:
         raise InvalidData(f"'{name}' is no safetensors file: its header names no tensors, or too many")
     return header
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Raises KeyError for a name that stands twice: another reader would take the other one."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise KeyError(key)
+        found[key] = value
+    return found
+
+
+def _check_places(header: dict[str, Any], data_bytes: int, name: str) -> None:
+    """Raises InvalidData where two tensors share bytes, or some bytes belong to none."""
+    reached = 0
+    for begin, end in sorted(tensor["data_offsets"] for tensor in header.values()):
+        if begin != reached:
+            raise InvalidData(f"'{name}' is damaged: its tensors do not lie one after the other")
+        reached = end
+    if reached != data_bytes:
+        raise InvalidData(f"'{name}' is damaged: its header speaks of {reached:,} bytes of data, there are {data_bytes:,}")
 
 
 def _parameters(key: str, tensor: Any, data_bytes: int, name: str) -> int:

@@ -11,9 +11,12 @@ from typing import BinaryIO
 import msgspec
 
 from modeltap.domain.progress import Progress
+from modeltap.errors import StorageFailed
 from modeltap.storage.disk import disk_failures
 
 READ_LIMIT_BYTES = 1 << 20
+TAIL_BYTES = 1 << 13
+LINE_CHARS = 300
 
 
 class Journal:
@@ -76,6 +79,17 @@ class Journal:
         text = decoder.decode(chunk)
         held_back, _ = decoder.getstate()
         return text, offset + len(chunk) - len(held_back)
+
+    def last_line(self, offset: int = 0) -> str | None:
+        """The last line of the log after byte `offset` that says something, cut where it is long; None if none does."""
+        try:
+            size_bytes = self.log.stat().st_size
+            start = max(offset, size_bytes - TAIL_BYTES)
+            lines = self._read(self.log, start, size_bytes - start).decode("utf-8", "replace").splitlines()
+        except (OSError, StorageFailed):
+            return None
+        told = next((line.strip() for line in reversed(lines) if line.strip()), None)
+        return told if told is None or len(told) <= LINE_CHARS else f"{told[:LINE_CHARS]}…"
 
     @staticmethod
     def _read(path: Path, offset: int, limit_bytes: int) -> bytes:

@@ -14,6 +14,7 @@ import msgspec
 from modeltap.domain.job import Wanted
 from modeltap.domain.progress import Progress
 from modeltap.errors import LeaseLost, StorageFailed, Unavailable
+from modeltap.jobs.advance import Advance
 from modeltap.jobs.processes import started_s
 from modeltap.storage.jobs import JobQueue
 
@@ -31,7 +32,9 @@ class Lease:
         *,
         clock: Callable[[], datetime],
         lease_s: float = LEASE_S,
+        advance: Advance | None = None,
     ) -> None:
+        """`advance` tells which checkpoints are further than any before; without one, all are."""
         self._jobs = jobs
         self._job_id = job_id
         self._fence = fence
@@ -40,6 +43,7 @@ class Lease:
         self._wanted: Wanted = "run"
         self._progress: dict[str, Any] | None = None
         self._got_further = False
+        self._advance = advance
         self._lost = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
@@ -61,11 +65,14 @@ class Lease:
 
     def show(self, progress: Progress) -> None:
         """Writes `progress` into the job's row with the next renewal."""
+        if self._advance is not None:
+            self._advance.see(progress)
         self._progress = msgspec.to_builtins(progress)
 
     def got_further(self) -> None:
         """Notes, at once and once, that a runner that ends now has not run for nothing: the next one begins beyond it."""
-        if not self._got_further:
+        is_further = self._advance is None or self._advance.is_further()
+        if is_further and not self._got_further:
             self._got_further = True
             self._beat()
 
@@ -98,6 +105,7 @@ class Lease:
                 self._lease_s,
                 progress=progress,
                 got_further=self._got_further,
+                reached=None if self._advance is None else self._advance.reached,
             )
         except LeaseLost:
             self._lost.set()

@@ -10,7 +10,7 @@ import msgspec
 import psutil
 
 JOB_VARIABLE = "MODELTAP_JOB"
-"""Set to the job's id in a runner's environment, and so in that of all processes it starts."""
+"""Set in a runner's environment, and so in that of all processes it starts, to what `mark_of` gives."""
 
 _PROC = Path("/proc")
 
@@ -52,6 +52,18 @@ def is_alive(runner: RunnerProcess) -> bool:
     return not arguments or runner.job_id in arguments  # none while it is on its way out
 
 
+def find_runner(job_id: str, fence: int, home: Path) -> RunnerProcess | None:
+    """The runner that was started with these arguments and still lives, if there is one."""
+    wanted = [job_id, "--fence", str(fence), "--home", str(home)]
+    for process in psutil.process_iter():
+        try:
+            if process.cmdline()[-len(wanted) :] == wanted and (began_s := started_s(process.pid)) is not None:
+                return RunnerProcess(job_id=job_id, pid=process.pid, started_s=began_s)
+        except psutil.Error:
+            continue
+    return None
+
+
 def send_signal(runner: RunnerProcess, number: signal.Signals) -> None:
     """Sends the signal to the runner and its whole process group, if the runner still lives."""
     if is_alive(runner):
@@ -61,13 +73,20 @@ def send_signal(runner: RunnerProcess, number: signal.Signals) -> None:
             return
 
 
-def kill_orphans(runner: RunnerProcess) -> None:
-    """Kills what a runner that has ended left behind in its session, told by the job in its environment."""
-    if started_s(runner.pid) is not None:  # it lives, or its number belongs to another session now
+def mark_of(job_id: str, fence: int) -> str:
+    """What the processes of one runner are known by; those of the job's next runner have another."""
+    return f"{job_id}/{fence}"
+
+
+def kill_orphans(runner: RunnerProcess, fence: int) -> None:
+    """Kills what a runner that has ended left behind, told by its environment; also what has a session of its own, as the
+    processes of a distributed training have."""
+    if started_s(runner.pid) is not None:  # it lives, or its number belongs to another process now
         return
+    mark = mark_of(runner.job_id, fence)
     for process in psutil.process_iter():
         try:
-            if os.getsid(process.pid) == runner.pid and process.environ().get(JOB_VARIABLE) == runner.job_id:
+            if process.environ().get(JOB_VARIABLE) == mark:
                 process.kill()
         except (ProcessLookupError, PermissionError, psutil.Error):
             continue

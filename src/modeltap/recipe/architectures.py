@@ -14,6 +14,7 @@ import msgspec
 
 from modeltap.domain.architecture import Architecture, Options
 from modeltap.errors import InvalidRecipe, nearest
+from modeltap.recipe.auto_architecture import AUTO_ARCHITECTURE
 from modeltap.recipe.language_architectures import LANGUAGE_ARCHITECTURES
 from modeltap.recipe.layers import Layer, Pair, Rate, Width, read_layer, render_layer
 from modeltap.recipe.options import read_struct
@@ -57,6 +58,8 @@ class BoostingOptions(Options, frozen=True):
     max_depth: Whole | None = None
     min_samples_leaf: Whole = 20
     l2_regularization: NonNegative = 0.0
+    max_features: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
+    """The share of the features that each split may choose from, drawn anew for it."""
     early_stopping_rounds: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 30
     """Iterations without a better validation loss before it stops; the best iteration is kept. 0 grows all of them."""
 
@@ -106,6 +109,7 @@ BUILT_IN: dict[str, Architecture] = {
             options=SequentialOptions,
             build="modeltap.training.architectures.sequential:build",
         ),
+        AUTO_ARCHITECTURE,
         *TEXT_ARCHITECTURES,
         *LANGUAGE_ARCHITECTURES,
     )

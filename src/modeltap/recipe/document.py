@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 NAMED = ("loss", "optimizer", "schedule")
 EMPTY_SECTIONS = {
-    "": ("data", "model", *NAMED),
+    "": ("data", "model", "distributed", *NAMED),
     "data": ("split", "clean", "transforms", "columns"),
     "model": ("input", "output"),
 }
@@ -29,7 +29,7 @@ MAX_DEPTH = 32
 EXPONENT = re.compile(r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][+-]?[0-9]+$")
 """Numbers that YAML 1.1 reads as texts."""
 _TAG = "tag:yaml.org,2002:"
-_COLUMN_PLACES = ("data.columns.", "data.transforms.columns.", "loss.class_weights.")
+_COLUMN_PLACES = ("data.columns.", "data.transforms.columns.", "loss.class_weights.", "search.space.")
 _COLUMN_KEYS = ("kind", "role", "decimal", "date_format", "normalize", "shape", "datatype")
 
 

@@ -66,8 +66,8 @@ def plain_reason(what: str, raw: Any, where: str, words: Sequence[str]) -> str:
 
 
 def allowed_words(kind: type, key: str) -> list[str]:
-    """The words that a struct's field takes; empty if it takes anything else, or is not there."""
-    return _words(get_type_hints(kind).get(key))
+    """The words that a struct's field, or each of its list, takes; empty if it takes anything else, or is not there."""
+    return _words(get_type_hints(kind).get(key.partition("[")[0]))
 
 
 def _wrong(where: str, what: str) -> InvalidRecipe:

@@ -14,12 +14,14 @@ from modeltap.domain.dataset import Column, Kind, Role
 from modeltap.domain.recipe import (
     Clean,
     Data,
+    Distributed,
     EarlyStopping,
     Loss,
     Model,
     Optimizer,
     Recipe,
     Schedule,
+    Search,
     Split,
     Tensor,
     Transforms,
@@ -27,14 +29,18 @@ from modeltap.domain.recipe import (
 from modeltap.domain.task import Task
 from modeltap.errors import InvalidRecipe, nearest
 from modeltap.recipe.architectures import architecture_names, find_architecture, parse_options, render_options
+from modeltap.recipe.auto_architecture import AUTO, AUTO_ARCHITECTURE, check_auto
 from modeltap.recipe.document import NAMED, check_values, expand
 from modeltap.recipe.options import allowed_words, plain_reason, split_place
+from modeltap.recipe.search_space import check_search, read_candidates
 from modeltap.tasks.catalogue import find_task
 
+DEFAULT = "default"
 MAX_EPOCHS = 1_000_000
 MAX_STEPS = 1_000_000_000
 MAX_BATCH_SIZE = 10_000_000
 MAX_THREADS = 1024
+MAX_PROCESSES = 256
 MAX_AXES = 8
 MAX_EXTENT = 100_000_000
 MAX_NAME_CHARS = 128
@@ -51,6 +57,8 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "optimizer": Optimizer,
     "schedule": Schedule,
     "early_stopping": EarlyStopping,
+    "distributed": Distributed,
+    "search": Search,
 }
 
 
@@ -77,6 +85,8 @@ def parse_recipe(document: Mapping[str, Any], *, task: str | None = None, target
     merged["model"] = {**_split_options(_mapping(merged.get("model", {}), "model")), "architecture": architecture.name}
     _name_columns(merged)
     _check_keys(merged)
+    if isinstance(searched := merged.get("search"), Mapping) and "space" in searched:
+        merged["search"] = {**searched, "space": read_candidates(searched["space"])}
     recipe = _convert(merged)
     written_out = render_options(parse_options(architecture, recipe.model.options))
     recipe = msgspec.structs.replace(recipe, model=msgspec.structs.replace(recipe.model, options=written_out))
@@ -85,14 +95,18 @@ def parse_recipe(document: Mapping[str, Any], *, task: str | None = None, target
     if not architecture.tasks and "texts" in found.forms:
         fitting = [name for name in architecture_names() if found.name in find_architecture(name).tasks]
         raise InvalidRecipe(f"'{architecture.name}' reads no texts; for {found.name} there are: {', '.join(fitting)}")
-    return _check_whole(_resolve_loss(recipe, found))
+    recipe = _check_whole(_resolve_loss(recipe, found))
+    return recipe if recipe.search is None else check_search(recipe, user, found, parse_recipe)
 
 
 def _architecture_name(model: Mapping[str, Any], task: Task) -> str:
-    name = model.get("architecture", "auto")
+    """What is left out is the task's quick default. `auto` is a search; of a task that has none it is the default, too."""
+    name = model.get("architecture", DEFAULT)
     if not isinstance(name, str):
         raise InvalidRecipe("model.architecture must be a name")
-    return task.architecture if name == "auto" else name
+    if name == DEFAULT or (name == AUTO and task.name not in AUTO_ARCHITECTURE.tasks):
+        return task.architecture
+    return name
 
 
 def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -184,13 +198,30 @@ def _check_whole(recipe: Recipe) -> Recipe:
         ("batch_size", recipe.batch_size, MAX_BATCH_SIZE),
         ("accumulate", recipe.accumulate, recipe.batch_size),
         ("threads", recipe.threads or 1, MAX_THREADS),
+        ("distributed.processes", recipe.distributed.processes, MAX_PROCESSES),
     ):
         if given > largest:
             raise InvalidRecipe(f"{where} is {given}; at most {largest:,} is allowed", fields=[(where, "too large")])
     _check_columns(recipe)
     _check_tensors(recipe)
     _check_language(recipe)
+    _check_distributed(recipe)
+    if recipe.model.architecture == AUTO:
+        check_auto(recipe)
     return recipe
+
+
+def _check_distributed(recipe: Recipe) -> None:
+    processes, where = recipe.distributed.processes, "distributed.processes"
+    if processes == 1:
+        return
+    architecture = find_architecture(recipe.model.architecture)
+    if architecture.family != "network" or not architecture.shares_batches:
+        told = f"{where} is {processes}, and '{architecture.name}' is trained by one process; leave distributed out"
+        raise InvalidRecipe(told, fields=[(where, "one process only")])
+    if recipe.batch_size < processes:
+        told = f"batch_size is {recipe.batch_size}, and each of {processes} processes needs a row of it; raise it"
+        raise InvalidRecipe(told, fields=[("batch_size", "fewer rows than processes")])
 
 
 def _check_language(recipe: Recipe) -> None:

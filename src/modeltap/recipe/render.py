@@ -17,6 +17,14 @@ def recipe_document(recipe: Recipe) -> dict[str, Any]:
     model = document["model"]
     document["model"] = {"architecture": model["architecture"], "input": model["input"], "output": model["output"]}
     document["model"].update(model["options"])
+    if recipe.search is None:
+        del document["search"]
+    else:
+        space = {
+            key: {name: value for name, value in said.items() if value is not None and value is not False}
+            for key, said in document["search"]["space"].items()
+        }
+        document["search"] = {**document["search"], "space": space}
     return document
 
 

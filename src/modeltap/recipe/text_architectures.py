@@ -89,6 +89,11 @@ class PretrainedOptions(Options, frozen=True):
     """Of the base; filled in when training begins."""
 
 
+class PretrainedClassifierOptions(PretrainedOptions, frozen=True):
+    head: Literal["linear", "tanh", "relu"] = "linear"
+    """tanh, relu: one more layer of that function before the last, as imported classifiers have it."""
+
+
 class PretrainedSentenceOptions(PretrainedOptions, frozen=True):
     temperature: Temperature = 0.05
 
@@ -114,6 +119,7 @@ TEXT_ARCHITECTURES: tuple[Architecture, ...] = (
         options=NGramOptions,
         build="modeltap.training.architectures.text_ngrams:build",
         tasks=CLASSES,
+        shares_batches=False,
         defaults={"epochs": 30, "batch_size": 64, "optimizer": {"lr": 0.02}, "early_stopping": {"patience": 3}},
     ),
     Architecture(
@@ -141,7 +147,7 @@ TEXT_ARCHITECTURES: tuple[Architecture, ...] = (
     Architecture(
         name="pretrained-encoder",
         summary="an encoder that was imported, trained on",
-        options=PretrainedOptions,
+        options=PretrainedClassifierOptions,
         build="modeltap.training.architectures.text_encoder:build_pretrained_classifier",
         tasks=CLASSES,
         defaults={
@@ -158,6 +164,7 @@ TEXT_ARCHITECTURES: tuple[Architecture, ...] = (
         options=SentenceOptions,
         build="modeltap.training.architectures.text_encoder:build_sentence",
         tasks=VECTORS,
+        shares_batches=False,
         defaults={
             "epochs": 10,
             "optimizer": {"name": "adamw", "lr": 0.0005, "weight_decay": 0.01},
@@ -171,6 +178,7 @@ TEXT_ARCHITECTURES: tuple[Architecture, ...] = (
         options=PretrainedSentenceOptions,
         build="modeltap.training.architectures.text_encoder:build_pretrained_sentence",
         tasks=VECTORS,
+        shares_batches=False,
         defaults={
             "epochs": 1,
             "optimizer": {"name": "adamw", "lr": 0.00003, "weight_decay": 0.01},

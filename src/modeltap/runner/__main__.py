@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import resource
 import signal
 import sys
 import time
@@ -19,14 +20,15 @@ import msgspec
 
 from modeltap.domain.job import Job
 from modeltap.domain.progress import Progress
-from modeltap.errors import LeaseLost, ModeltapError, StorageFailed
+from modeltap.errors import LeaseLost, MemoryExceeded, ModeltapError, StorageFailed
+from modeltap.jobs.advance import Advance
 from modeltap.jobs.journal import Journal
 from modeltap.jobs.lease import Lease
 from modeltap.runner.kinds import step_for
 from modeltap.runner.steps import Step
-from modeltap.storage.artifacts import ArtifactStore
 from modeltap.storage.jobs import JobQueue, Outcome
-from modeltap.storage.opening import DATABASE_VARIABLE, open_database
+from modeltap.storage.opening import DATABASE_VARIABLE, open_database, open_job_artifacts
+from modeltap.storage.passing import may_pass
 from modeltap.storage.reserve import spend_reserve
 from modeltap.telemetry.logs import open_logs
 from modeltap.training.stopped import Stopped
@@ -61,7 +63,8 @@ def run_job(jobs: JobQueue, job_id: str, fence: int, home: Path, database: Any) 
     signal.signal(signal.SIGTERM, on_terminate)
     journal = Journal(home, job.id)
     try:
-        with Lease(jobs, job.id, fence, clock=_now) as lease:
+        advance = Advance(job.reached) if job.kind == "train" else None
+        with Lease(jobs, job.id, fence, clock=_now, advance=advance) as lease:
 
             def stop_requested() -> bool:
                 return terminated or lease.is_lost or lease.wanted != "run"
@@ -76,21 +79,21 @@ def run_job(jobs: JobQueue, job_id: str, fence: int, home: Path, database: Any) 
                 job=job,
                 home=home,
                 database=database,
-                artifacts=ArtifactStore(home / "artifacts"),
+                artifacts=open_job_artifacts(home, os.environ),
                 workdir=journal.folder,
                 report=report,
                 stop_requested=stop_requested,
                 saved=lease.got_further,
             )
-            outcome, result, error = _outcome(job, step, lambda: jobs.get(job.id).wanted)
+            ended = _outcome(job, step, lambda: jobs.get(job.id).wanted)
             lease.check()
-        if outcome is None:
+        if ended is None:
             return 1
         try:
-            jobs.finish(job.id, fence, outcome, _now(), result=result, error=error)
+            _finish(jobs, job, fence, ended)
         except StorageFailed:
             spend_reserve(home)
-            jobs.finish(job.id, fence, outcome, _now(), result=result, error=error)
+            _finish(jobs, job, fence, ended)
         for path in step.discard:
             path.unlink(missing_ok=True)
     except LeaseLost as lost:
@@ -109,42 +112,72 @@ def log_line(progress: Progress) -> str:
     return f"{progress.phase}: {progress.message}" if progress.message else ""
 
 
-def _outcome(
-    job: Job, step: Step, wanted: Callable[[], str]
-) -> tuple[Outcome | None, dict[str, Any] | None, dict[str, Any] | None]:
-    """How the job ended, with its result or the facts of its error; None if it should be taken up by another runner."""
+class _Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """How the job ended; `may_pass`: the failure may, so that it is tried again."""
+
+    outcome: Outcome
+    result: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+    may_pass: bool = False
+
+
+def _finish(jobs: JobQueue, job: Job, fence: int, ended: _Ended) -> None:
+    left = jobs.finish(
+        job.id,
+        fence,
+        ended.outcome,
+        _now(),
+        result=ended.result,
+        error=ended.error,
+        may_pass=ended.may_pass,
+        peak_bytes=_peak_bytes(),
+    )
+    if left.not_before is not None:
+        _say(f"this may pass: tried again at {left.not_before:%Y-%m-%d %H:%M:%S} UTC (failure {left.retries} in a row)")
+
+
+def _outcome(job: Job, step: Step, wanted: Callable[[], str]) -> _Ended | None:
+    """How the job ended; None if it should be taken up by another runner."""
     try:
-        return "succeed", step_for(job)(step), None
+        return _Ended(outcome="succeed", result=step_for(job)(step))
     except Stopped:
         match wanted():
             case "pause":
-                return "pause", None, None
+                return _Ended(outcome="pause")
             case "cancel":
-                return "cancel", None, None
-        return None, None, None
+                return _Ended(outcome="cancel")
+        return None
     except LeaseLost:
         raise
     except ModeltapError as problem:
-        return _failed(problem)
+        return _failed(problem, is_passing=may_pass(problem))
     except MemoryError:
-        return _failed(StorageFailed("the machine's memory did not suffice; use fewer rows or smaller batches"))
+        more = f"use fewer rows or smaller batches, or let it run when less does: modeltap jobs resume {job.id}"
+        return _failed(MemoryExceeded(f"the machine's memory did not suffice for the job; {more}"))
     except OSError as problem:
         if problem.errno in DISK_REFUSALS:
-            return _failed(StorageFailed(f"the disk refused: {problem.strerror}; free some space and resume the job"))
+            refused = StorageFailed(f"the disk refused: {problem.strerror}; free some space and resume the job")
+            return _failed(refused, is_passing=may_pass(problem))
         return _unexpected(job)
     except Exception:
         return _unexpected(job)
 
 
-def _failed(problem: ModeltapError) -> tuple[Outcome, None, dict[str, Any]]:
+def _failed(problem: ModeltapError, *, is_passing: bool = False) -> _Ended:
     _say(f"failed: {problem.message}")
-    return "fail", None, problem.facts()
+    return _Ended(outcome="fail", error=problem.facts(), may_pass=is_passing)
 
 
-def _unexpected(job: Job) -> tuple[Outcome, None, dict[str, Any]]:
+def _unexpected(job: Job) -> _Ended:
     _say(traceback.format_exc())
     detail = f"the job failed in a way that nobody named; its log has the reason: modeltap jobs logs {job.id}"
-    return "fail", None, {**INTERNAL, "detail": detail}
+    return _Ended(outcome="fail", error={**INTERNAL, "detail": detail})
+
+
+def _peak_bytes() -> int:
+    """The most memory that this process ever held, files that it maps included."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _say(text: str) -> None:

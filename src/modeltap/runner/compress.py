@@ -1,174 +1,28 @@
-"""The compress step: a version's weights → smaller ones, measured against their parent → a registered version with its
-certificate."""
+"""The compress step: a version → a smaller one, measured against it → a registered version with its certificate."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from modeltap import __version__
-from modeltap.bundle.files import CARD, GOLDEN, MANIFEST, RECIPE, Bundle, language_files, lay_out, open_bundle
-from modeltap.compression.certificate import certify
-from modeltap.compression.comparing import NUM_STREAMS, Side, compare
-from modeltap.compression.evidence import choose_evidence, read_ids
-from modeltap.compression.openvino import OPENVINO_FILES, convert
-from modeltap.control.compressions import CompressSpec
-from modeltap.data.store import open_dataset
-from modeltap.data.texts import Sample, divide_samples, read_samples
-from modeltap.data.tokenizer import open_tokenizer
-from modeltap.domain.certificate import Certificate
-from modeltap.domain.dataset import Part
-from modeltap.domain.model import Manifest
-from modeltap.domain.progress import Progress
-from modeltap.errors import Broken, InvalidData
-from modeltap.faults import crash_point
-from modeltap.recipe.document import load_document
-from modeltap.recipe.parse import parse_recipe
+from modeltap.bundle.files import open_bundle
+from modeltap.control.compress_spec import CompressSpec
 from modeltap.runner.steps import Step
-from modeltap.storage.disk import disk_failures
-from modeltap.storage.models import ModelRepository
-
-OWN = (MANIFEST, GOLDEN, CARD, RECIPE, *OPENVINO_FILES)
-"""Of a bundle: not part of the Hugging Face directory."""
-HELD_OUT: tuple[Part, ...] = ("val", "test")
-WEIGHTS_ENDINGS = (".safetensors", ".safetensors.index.json")
 
 
 def compress(step: Step) -> dict[str, Any]:
     """The registered version, whether it holds what was demanded, and its certificate.
 
-    Raises InvalidData for texts that say nothing, Broken for a model that does not load, Stopped, StorageFailed.
+    Raises InvalidData for a version, data or texts that cannot be used, Broken for a model that does not load, Stopped,
+    StorageFailed.
     """
     spec = msgspec.convert(step.job.spec, CompressSpec)
-    files = step.artifacts.paths(spec.digest)
-    bundle = open_bundle(files)
-    language = bundle.manifest.language
-    if language is None:
-        raise Broken(f"{spec.model} is no language model")
-    step.report(Progress(phase="data", message="reading the texts to compare on"))
-    samples, told = _samples(step, spec, bundle)
-    tokenizer = open_tokenizer(files)
-    evidence = choose_evidence(read_ids(samples, tokenizer), context_tokens=language.context_tokens)
-    step.pause_point()
-    folder = step.workdir / "compressed"
-    with disk_failures("compressing"):
-        shutil.rmtree(folder, ignore_errors=True)
-        source = {name: path for name, path in files.items() if name not in OWN}
-        convert(lay_out(source, folder / "source"), folder / "made", weights=spec.weights, report=_teller(step))
-    made = {name: folder / "made" / name for name in OPENVINO_FILES if (folder / "made" / name).is_file()}
-    kept = {name: path for name, path in source.items() if not name.endswith(WEIGHTS_ENDINGS)}
-    step.pause_point()
-    manifest = _manifest(bundle.manifest, spec)
-    assert manifest.language is not None
-    compared = compare(
-        Side(spec.model, files, language),
-        Side(spec.name, {**kept, **made}, manifest.language),
-        evidence,
-        golden_texts=tuple(prompt.text for prompt in bundle.golden.prompts),
-        tell=_teller(step),
-    )
-    step.pause_point()
-    certificate = certify(
-        parent=spec.model,
-        parent_digest=spec.digest,
-        method=spec.weights,
-        evidence=told,
-        parent_loss_N=compared.parent_nats,
-        child_loss_N=compared.child_nats,
-        tokens_N=compared.num_tokens,
-        sizes_bytes=(_served_bytes(files), _served_bytes(made)),
-        parent_speed_T=compared.parent_speeds,
-        child_speed_T=compared.child_speeds,
-        num_streams=NUM_STREAMS,
-        demand=spec.demand,
-    )
-    step.report(Progress(phase="bundle", message="writing the bundle"))
-    recipe = files[RECIPE].read_text(encoding="utf-8") if RECIPE in files else ""
-    parts: dict[str, bytes | Path] = {**kept, **made}
-    card = write_card(manifest, spec)
-    digest = step.artifacts.put_tree(
-        language_files(manifest=manifest, golden=compared.golden, card=card, recipe_yaml=recipe, parts=parts)
-    )
-    shutil.rmtree(folder, ignore_errors=True)
-    crash_point("version.blobs_written")
-    version = ModelRepository(step.database, step.job.tenant).add(
-        spec.name,
-        digest,
-        msgspec.structs.replace(manifest, certificate=certificate),
-        step.job.id,
-        datetime.now(UTC),
-        state="rejected" if certificate.reasons else "candidate",
-    )
-    step.report(Progress(phase="done", fraction=1.0, message=_outcome(version.id, certificate)))
-    return {
-        "job": step.job.id,
-        "version": version.id,
-        "name": version.name,
-        "digest": digest,
-        "state": version.state,
-        "certificate": msgspec.to_builtins(certificate),
-    }
+    bundle = open_bundle(step.artifacts.paths(spec.digest))
+    if bundle.manifest.language is not None:
+        from modeltap.runner.compress_language import compress_language
 
+        return compress_language(step, spec, bundle)
+    from modeltap.runner.compress_tensors import compress_tensors
 
-def write_card(manifest: Manifest, spec: CompressSpec) -> str:
-    """Markdown; what was measured is not in it, as it differs from run to run."""
-    language = manifest.language
-    assert language is not None
-    return "\n".join(
-        [
-            f"# {spec.name}",
-            "",
-            f"{spec.model} with {language.weights} weights: family {language.family}, {language.parameters:,} parameters, a"
-            f" vocabulary of {language.vocabulary:,}, {language.context_tokens:,} tokens of context. Served by"
-            f" {manifest.engine.name}.",
-            "",
-            "## How good",
-            "",
-            "Compared with its parent on the same documents, and on one machine in turns: see the certificate of the version.",
-            "",
-        ]
-    )
-
-
-def _samples(step: Step, spec: CompressSpec, bundle: Bundle) -> tuple[list[Sample], str]:
-    """Texts that the parent did not learn from, as far as that is known, and what they are called."""
-    if spec.texts:
-        return [Sample(text=text) for text in spec.texts], "given texts"
-    stored = open_dataset(step.artifacts.paths(spec.dataset_digest))
-    if spec.dataset_digest == bundle.manifest.lineage.dataset_digest and RECIPE in bundle.files:
-        recipe = parse_recipe(load_document(bundle.files[RECIPE].read_text(encoding="utf-8")))
-        divided = divide_samples(stored, recipe.data.split)
-        part: Part | None = next((part for part in HELD_OUT if divided[part]), None)
-        if part is None:
-            raise InvalidData(f"{spec.model} learned from all of {spec.dataset}; name other texts with --data or --texts")
-        return divided[part], f"{spec.dataset} ({part})"
-    held_out = next((part for part in HELD_OUT if part in stored.parts), stored.parts[0])
-    return read_samples(stored, held_out), f"{spec.dataset} ({held_out})"
-
-
-def _manifest(parent: Manifest, spec: CompressSpec) -> Manifest:
-    assert parent.language is not None
-    return msgspec.structs.replace(
-        parent,
-        language=msgspec.structs.replace(parent.language, weights=spec.weights, cache="u8"),
-        lineage=msgspec.structs.replace(parent.lineage, parent=spec.model, code_version=__version__),
-        metrics={},
-        certificate=None,
-    )
-
-
-def _served_bytes(files: Mapping[str, Path]) -> int:
-    return sum(files[name].stat().st_size for name in OPENVINO_FILES if name in files)
-
-
-def _outcome(version_id: str, certificate: Certificate) -> str:
-    return f"{version_id}: no win: {'; '.join(certificate.reasons)}" if certificate.reasons else version_id
-
-
-def _teller(step: Step) -> Callable[[str], None]:
-    return lambda message: step.report(Progress(phase="compress", message=message))
+    return compress_tensors(step, spec, bundle)

@@ -26,6 +26,7 @@ from modeltap.recipe.document import load_document
 from modeltap.recipe.parse import parse_recipe
 from modeltap.runner.judge import judge, slice_columns
 from modeltap.runner.prepare import TRAINED_PARTS, PartData, encode_target, prepare, read_column
+from modeltap.runner.reasons import with_importance
 from modeltap.runner.steps import Step
 from modeltap.storage.datasets import DatasetRepository
 from modeltap.storage.disk import disk_failures
@@ -54,6 +55,7 @@ def evaluate(step: Step) -> dict[str, Any]:
     by = [_slice_column(bundle.manifest, name) for name in spec.slices] or slice_columns(bundle.manifest.schema)
     engine = open_engine(bundle)
     evaluation = judge(engine.run, rows, bundle.manifest.signature, bundle.manifest.labels, slices=by)
+    evaluation = with_importance(evaluation, engine.run, bundle.manifest, rows, seed=bundle.manifest.lineage.seed)
     _write_report(step, version, bundle, dataset, evaluation)
     step.report(Progress(phase="done", fraction=1.0, message=version.id))
     return {

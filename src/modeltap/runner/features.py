@@ -48,7 +48,7 @@ def table_features(prepared: Prepared, recipe: Recipe) -> tuple[Prepared, Featur
         clean=recipe.data.clean,
         trees=architecture.family == "boosting",
         auto_categories=architecture.categories,
-        tokens=_starts_with_embedding(recipe),
+        tokens=starts_with_embedding(recipe),
     )
     fitted = fit_features(prepared.schema, rows.columns, rows.target, settings)
     used = {spec.name for spec in fitted.inputs}
@@ -56,18 +56,20 @@ def table_features(prepared: Prepared, recipe: Recipe) -> tuple[Prepared, Featur
         msgspec.structs.replace(c, role="ignored") if c.role == "feature" and c.name not in used else c
         for c in prepared.schema.columns
     )
-    data = _computed(prepared, fitted.graph, fitted.inputs, fitted.spec)
+    data = compute_features(prepared, fitted.graph, fitted.inputs, fitted.spec)
     featured = Featured(fitted.graph, fitted.inputs, fitted.inputs, fitted.spec, data, fitted.notices)
     return replace(prepared, schema=msgspec.structs.replace(prepared.schema, columns=columns)), featured
 
 
-def _starts_with_embedding(recipe: Recipe) -> bool:
+def starts_with_embedding(recipe: Recipe) -> bool:
+    """Whether the rows of the recipe's network are tokens."""
     layers = recipe.model.options.get("layers")
     first = layers[0] if isinstance(layers, list | tuple) and layers else None
     return isinstance(first, Mapping) and "embedding" in first
 
 
-def _computed(prepared: Prepared, graph: Any, inputs: tuple[TensorSpec, ...], spec: FeatureSpec) -> TrainingData:
+def compute_features(prepared: Prepared, graph: Any, inputs: tuple[TensorSpec, ...], spec: FeatureSpec) -> TrainingData:
+    """What the preprocessing graph makes of the training and the validation part."""
     outputs = []
     if spec.shape:
         outputs.append(TensorSpec(FEATURES, "FP32", (-1, *spec.shape)))

@@ -21,9 +21,12 @@ MAX_SLICED_COLUMNS = 8
 
 def judge(run: Run, part: PartData, signature: Signature, labels: Sequence[str], *, slices: Sequence[Column]) -> Evaluation:
     """The evaluation of the graph's answers on the part, by slice of the given columns too."""
-    outputs = run_in_chunks(run, part.columns)
-    answer = outputs[signature.outputs[0].name]
-    columns = {c.name: (_cells(part.columns[c.name]), c.kind) for c in slices}
+    return judge_answers(run_in_chunks(run, part.columns)[signature.outputs[0].name], part, labels, slices=slices)
+
+
+def judge_answers(answer: Array, part: PartData, labels: Sequence[str], *, slices: Sequence[Column]) -> Evaluation:
+    """The evaluation of answers that are there already: probabilities or numbers, one a row of the part."""
+    columns = {c.name: (cells(part.columns[c.name]), c.kind) for c in slices}
     names = [c.name for c in slices]
     if labels:
         return evaluate_classification(answer, part.target, labels=labels, columns=columns, slice_by=names)
@@ -46,7 +49,8 @@ def slice_columns(schema: Schema) -> list[Column]:
     return [c for c in schema.features if c.kind in ("category", "boolean")][:MAX_SLICED_COLUMNS]
 
 
-def _cells(values: Array) -> list[Any]:
+def cells(values: Array) -> list[Any]:
+    """A column as slices are made of it: None where a value is missing."""
     if values.dtype == object:
         return [text or None for text in values.tolist()]
     return [None if math.isnan(number) else number for number in values.tolist()]

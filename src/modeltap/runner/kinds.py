@@ -36,6 +36,10 @@ def step_for(job: Job) -> Callable[[Step], dict[str, Any]]:
             from modeltap.runner.compress import compress
 
             return compress
+        case "tune":
+            from modeltap.runner.tune import tune
+
+            return tune
         case "batch":
             from modeltap.runner.batch import answer_batch
 

@@ -27,8 +27,9 @@ def register(
     notices: Sequence[str],
     report: str | None = None,
     evaluation: Evaluation | None = None,
+    candidates: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
-    """The job's result. The bundle of that digest is stored already."""
+    """The job's result. The bundle of that digest is stored already. candidates: of a search, a row each."""
     crash_point("version.blobs_written")
     version = ModelRepository(step.database, step.job.tenant).add(
         spec.name,
@@ -48,4 +49,5 @@ def register(
         "digest": digest,
         "metrics": manifest.metrics,
         "notices": list(notices),
+        **({"candidates": list(candidates)} if candidates else {}),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -17,22 +18,28 @@ from modeltap.bundle.join import join_graphs
 from modeltap.control.trainings import TrainSpec
 from modeltap.data.clean import is_missing
 from modeltap.data.store import StoredDataset, open_dataset
-from modeltap.domain.dataset import Dataset
+from modeltap.domain.dataset import Dataset, Part
 from modeltap.domain.engine import Engine
 from modeltap.domain.model import EngineChoice, Lineage, Manifest
 from modeltap.domain.progress import Progress
 from modeltap.domain.recipe import Recipe
-from modeltap.domain.signature import Signature
+from modeltap.domain.search import Tried
+from modeltap.domain.signature import Array, Signature
+from modeltap.domain.tuning import Searched
 from modeltap.engines.new_engine import measured_engine
-from modeltap.evaluation.report import render_report
+from modeltap.evaluation.report import PictureShown, render_report
 from modeltap.evaluation.result import Evaluation, flat_metrics
 from modeltap.faults import crash_point
+from modeltap.recipe.architectures import find_architecture
 from modeltap.recipe.parse import parse_recipe
 from modeltap.recipe.render import recipe_digest, render_recipe
-from modeltap.runner.features import table_features
-from modeltap.runner.judge import judge, slice_columns
+from modeltap.runner.background import background_rows
+from modeltap.runner.features import Featured, table_features
+from modeltap.runner.judge import judge_answers, run_in_chunks, slice_columns
 from modeltap.runner.prepare import PartData, Prepared, prepare
+from modeltap.runner.reasons import explained_pictures, with_importance
 from modeltap.runner.register import register
+from modeltap.runner.search import candidate_table, search_table
 from modeltap.runner.steps import Step
 from modeltap.runner.text_features import text_features
 from modeltap.runner.text_start import open_start
@@ -49,6 +56,7 @@ GOLDEN_MISSING = 4
 
 def train(step: Step) -> dict[str, Any]:
     """The registered version, its metrics and what was noticed. Raises InvalidRecipe, InvalidData, Stopped, StorageFailed."""
+    began_s = time.monotonic()
     spec = msgspec.convert(step.job.spec, TrainSpec)
     recipe = parse_recipe(spec.recipe)
     task = find_task(recipe.task)
@@ -63,6 +71,9 @@ def train(step: Step) -> dict[str, Any]:
     prepared = prepare(stored, recipe, task)
     step.pause_point()
     step.report(Progress(phase="features", message="fitting the preprocessing"))
+    if find_architecture(recipe.model.architecture).family == "search":
+        prepared, featured, trained = search_table(step, spec, recipe, prepared, began_s=began_s)
+        return conclude(step, spec, recipe, dataset, stored, prepared, featured, trained)
     if "texts" in task.forms:
         recipe, featured = text_features(prepared, recipe, partial(open_start, step))
     else:
@@ -81,6 +92,23 @@ def train(step: Step) -> dict[str, Any]:
         saved=step.saved,
         start=featured.start,
     )
+    return conclude(step, spec, recipe, dataset, stored, prepared, featured, trained)
+
+
+def conclude(
+    step: Step,
+    spec: TrainSpec,
+    recipe: Recipe,
+    dataset: Dataset,
+    stored: StoredDataset,
+    prepared: Prepared,
+    featured: Featured,
+    trained: Trained,
+    *,
+    searched: Searched | None = None,
+) -> dict[str, Any]:
+    """What was trained, evaluated and registered: the job's result. `searched`: the search that found the recipe."""
+    task, threads = find_task(recipe.task), recipe.threads or 1
     crash_point("train.finished")
     step.report(Progress(phase="evaluate", message="evaluating"))
     graph, joined = join_graphs(
@@ -91,15 +119,19 @@ def train(step: Step) -> dict[str, Any]:
     with_sample = prepared.parts["test"] if len(prepared.parts["test"]) else prepared.parts["train"]
     sample = {name: values[:64] for name, values in with_sample.columns.items()}
     engine, min_batch = measured_engine(content, signature, sample, featured.texts)
-    evaluations = {
-        part: judge(engine.run, prepared.parts[part], signature, prepared.labels, slices=slice_columns(prepared.schema))
-        for part in ("val", "test")
-        if len(prepared.parts[part])
+    by = slice_columns(prepared.schema)
+    evaluations: dict[str, Evaluation] = {
+        part: judge_answers(_answers(part, prepared, trained, engine, signature), rows, prepared.labels, slices=by)
+        for part, rows in prepared.parts.items()
+        if part != "train" and len(rows)
     }
-    manifest = _manifest(recipe, dataset, prepared, signature, min_batch, threads, evaluations)
+    manifest = _manifest(recipe, dataset, prepared, signature, min_batch, threads, evaluations, searched, trained.tried)
     step.pause_point()
     step.report(Progress(phase="bundle", message="writing the bundle"))
     main = evaluations.get("test") or evaluations.get("val")
+    seen = prepared.parts["test" if "test" in evaluations else "val"]
+    if main is not None:
+        main = with_importance(main, engine.run, manifest, seen, seed=recipe.seed)
     files = bundle_files(
         manifest=manifest,
         graph=content,
@@ -115,9 +147,11 @@ def train(step: Step) -> dict[str, Any]:
         weights=trained.weights,
         architecture=trained.architecture,
         texts=None if featured.texts is None else featured.texts.files(),
+        background=background_rows(stored, prepared),
     )
     digest = step.artifacts.put_tree(files)
-    report = _report(step, spec.name, manifest, main, trained, recipe)
+    pictures = [] if main is None else explained_pictures(manifest, seen, engine.run, featured, trained)
+    report = _report(step, spec.name, manifest, main, trained, recipe, pictures)
     return register(
         step,
         spec,
@@ -126,8 +160,16 @@ def train(step: Step) -> dict[str, Any]:
         report=report,
         evaluation=main,
         history=trained.history,
-        notices=[*prepared.notices, *featured.notices],
+        notices=[*prepared.notices, *featured.notices, *trained.notices],
+        candidates=candidate_table(trained.tried, trained.seconds),
     )
+
+
+def _answers(part: Part, prepared: Prepared, trained: Trained, engine: Engine, signature: Signature) -> Array:
+    """What is evaluated: the answers of the graph, or of those of its members that did not learn from the rows."""
+    if part == "val" and trained.val_answer is not None:
+        return trained.val_answer
+    return run_in_chunks(engine.run, prepared.parts[part].columns)[signature.outputs[0].name]
 
 
 def _manifest(
@@ -138,6 +180,8 @@ def _manifest(
     min_batch: int,
     threads: int,
     evaluations: Mapping[str, Evaluation],
+    searched: Searched | None,
+    tried: tuple[Tried, ...],
 ) -> Manifest:
     return Manifest(
         task=recipe.task,
@@ -154,6 +198,8 @@ def _manifest(
             code_version=__version__,
             seed=recipe.seed,
             threads=threads,
+            tried=tried,
+            searched=searched,
         ),
         metrics={part: flat_metrics(evaluation) for part, evaluation in evaluations.items()},
     )
@@ -175,7 +221,13 @@ def golden_rows(stored: StoredDataset, prepared: Prepared, part: PartData, engin
 
 
 def _report(
-    step: Step, name: str, manifest: Manifest, evaluation: Evaluation | None, trained: Trained, recipe: Recipe
+    step: Step,
+    name: str,
+    manifest: Manifest,
+    evaluation: Evaluation | None,
+    trained: Trained,
+    recipe: Recipe,
+    pictures: Sequence[PictureShown],
 ) -> str | None:
     if evaluation is None:
         return None
@@ -193,5 +245,7 @@ def _report(
         history=trained.history,
         recipe_yaml=render_recipe(recipe),
         facts=facts,
+        candidates=candidate_table(trained.tried, trained.seconds),
+        pictures=pictures,
     )
     return step.artifacts.put_bytes(page.encode())

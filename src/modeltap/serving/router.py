@@ -90,7 +90,9 @@ class Router:
             found = self._defaults.get(principal.tenant)
         else:
             found = self._snapshot.deployments.get(principal.tenant, {}).get(name)
-        return found or self._snapshot.find(principal.tenant, None if name is None else name[:LONGEST_NAME])
+        if found is not None:
+            return found
+        return self._snapshot.find(principal.tenant, None if name is None else name[:LONGEST_NAME], models=principal.models)
 
     def version(self, deployment: Deployment, wanted: str | None) -> Served:
         """The loaded version that answers: the one asked for, or the deployment's own. While that is loaded, the one before.

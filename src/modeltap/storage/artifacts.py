@@ -39,6 +39,11 @@ class ArtifactStore:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.staging.mkdir(mode=0o700, exist_ok=True)
 
+    @property
+    def url(self) -> str | None:
+        """Of the bucket that holds the blobs; None where the disk does."""
+        return None
+
     def put_bytes(self, data: bytes) -> str:
         """Digest of `data`, which is stored now. Raises StorageFailed."""
         digest = hashlib.sha256(data).hexdigest()

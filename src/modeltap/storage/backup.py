@@ -51,8 +51,11 @@ class BackupManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def write_backup(database: Database, artifacts: ArtifactStore, target: BinaryIO) -> BackupManifest:
     """Writes the archive to `target` while everything goes on running; gc waits meanwhile.
 
-    Raises StorageFailed, also for an artifact whose bytes changed; Conflict for a database server, which keeps its own.
+    Raises StorageFailed, also for an artifact whose bytes changed; Conflict for a database server and for artifacts in a
+    bucket, which are kept there.
     """
+    if artifacts.url is not None:
+        raise Conflict(f"the artifacts are in {artifacts.url}, not in the home; copy the bucket, and the database with it")
     secrets_of_home = [database.home / name for name in SECRETS]
     with artifacts.keeping_all(), _folder(database.home, ".backing-up-") as folder:
         copy = folder / FILE_NAME

@@ -19,7 +19,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 from modeltap.errors import Conflict, DatabaseTooNew, ModeltapError, StorageFailed, Unavailable
 from modeltap.storage.disk import disk_failures, sync_directory
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 HEAD = REVISIONS[-1]
 FILE_NAME = "modeltap.db"
 BUSY_TIMEOUT_S = 15.0
@@ -55,6 +55,12 @@ class Database:
         """
         with database_failures(), self._writing.begin() as connection:
             yield connection
+
+    def connect_alone(self) -> Connection:
+        """A connection outside the pool, whose statements are transactions of their own. Raises as the driver does."""
+        connection = self._engine.execution_options(isolation_level="AUTOCOMMIT").connect()
+        connection.detach()
+        return connection
 
     def revision(self) -> str:
         """What the tables are at; '' for a fresh database. Raises StorageFailed for one that modeltap did not make."""
@@ -115,6 +121,8 @@ def database_failures() -> Iterator[None]:
 
 def _failure(cause: BaseException | None) -> ModeltapError:
     name = getattr(cause, "sqlite_errorname", "") or ""
+    if type(cause).__name__ in ("LockNotAvailable", "DeadlockDetected", "SerializationFailure"):  # psycopg's
+        return Unavailable("the database is busy; try again")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return Unavailable("the database is busy; try again")
     if name.startswith("SQLITE_FULL"):
@@ -136,7 +144,10 @@ def make_engine(home: Path, url: str | None) -> Engine:
         sqlite = parsed.get_backend_name() == "sqlite"
         if sqlite and parsed.database in (None, "", ":memory:"):
             raise ArgumentError("not a file")
-        arguments: dict[str, Any] = {"connect_args": {"timeout": BUSY_TIMEOUT_S}} if sqlite else {}
+        waits: dict[str, Any] = {"timeout": BUSY_TIMEOUT_S} if sqlite else {}
+        if parsed.get_backend_name() == "postgresql" and "options" not in parsed.query:
+            waits = {"options": f"-c lock_timeout={int(BUSY_TIMEOUT_S * 1000)}"}  # a frozen process keeps nobody for ever
+        arguments: dict[str, Any] = {"connect_args": waits}
         engine = create_engine(parsed, pool_size=8, max_overflow=56, pool_pre_ping=not sqlite, **arguments)
     except (ArgumentError, ImportError) as error:
         raise StorageFailed("the database URL names no database that this installation can open") from error

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 from sqlalchemy import Connection, select
 
-from modeltap.domain.job import REPORT_FILE, Job
+from modeltap.domain.job import REPORT_FILE, TRIALS_FILE, Job
 from modeltap.errors import NotFound
 from modeltap.storage.artifacts import ArtifactStore
 from modeltap.storage.backup import STAGING_PREFIXES
@@ -23,7 +23,7 @@ from modeltap.storage.tables import dataset_versions, deployment_routes, jobs, m
 RESUMABLE_FOR = timedelta(days=7)
 """What a failed or cancelled job needs is kept so long, in case it is resumed; and so are the answers of a batch."""
 
-KEPT_OF_JOBS = frozenset({"log", "events.jsonl", REPORT_FILE})
+KEPT_OF_JOBS = frozenset({"log", "events.jsonl", REPORT_FILE, TRIALS_FILE})
 """Files of a job that people read; what else its folder holds serves only to run it."""
 
 _DIGEST_IN_TEXT = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")

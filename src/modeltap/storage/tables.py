@@ -183,12 +183,40 @@ jobs = Table(
     Column("result", JsonText()),
     Column("error", JsonText()),
     Column("via", String(16)),
+    Column("priority", String(8), nullable=False),
+    Column("threads", Integer),
+    Column("memory_bytes", BigInteger),
+    Column("given_threads", Integer),
+    Column("retries", Integer, nullable=False),
+    Column("not_before", UtcTime()),
+    Column("waiting", JsonText()),
+    Column("reached", Float(53)),
+    Index("ix_jobs_queue", "state", "kind", "tenant", "priority", "created_at", "id"),
     Index("ix_jobs_state_created", "state", "created_at", "id"),
     Index("ix_jobs_tenant_created", "tenant", "created_at", "id"),
     Index("ix_jobs_tenant_state", "tenant", "state", "created_at", "id"),
     Index("ix_jobs_via", "tenant", "via", "kind", "created_at", "id"),
 )
-"""The first index is of the queue, which has the jobs of all tenants in one order."""
+"""The first index is of the queue."""
+
+job_attempts = Table(
+    "job_attempts",
+    metadata,
+    Column("job", String(32), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("started_at", UtcTime(), nullable=False),
+    Column("pid", Integer),
+    Column("threads", Integer),
+    Column("ended_at", UtcTime()),
+    Column("end", String(16)),
+    Column("detail", Text),
+    Column("exit_status", Integer),
+    Column("signal", Integer),
+    Column("log_line", Text),
+    Column("peak_bytes", BigInteger),
+    Index("ix_attempts_ended", "ended_at"),
+)
+"""Its columns are the fields of Attempt."""
 
 deployments = Table(
     "deployments",

@@ -9,6 +9,7 @@ import hashlib
 import math
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from modeltap.domain.features import FeatureBatch, FeatureSpec
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one of several processes takes of every batch: its rows in the order that one process alone would take them."""
+
+    rank: int = 0
+    processes: int = 1
+
+    def of(self, start: int, stop: int) -> tuple[int, int]:
+        """First and last place of the share; where rows do not divide, some have one more."""
+        rows = stop - start
+        return start + rows * self.rank // self.processes, start + rows * (self.rank + 1) // self.processes
+
+
+WHOLE = Share()
 
 
 def as_tensor(array: NDArray[Any]) -> Tensor:
@@ -47,10 +64,13 @@ def order_of(epoch: int, *, seed: int, size: int) -> Tensor:
 
 class Batches:
     """The training part, cut into batches of `batch_size`. The last one may be smaller; one row alone joins the batch before
-    it, because batch normalisation needs two."""
+    it, because batch normalisation needs two. Of each batch `gather` gives the share."""
 
-    def __init__(self, inputs: list[Tensor], target: Tensor, *, batch_size: int, device: torch.device) -> None:
+    def __init__(
+        self, inputs: list[Tensor], target: Tensor, *, batch_size: int, device: torch.device, share: Share = WHOLE
+    ) -> None:
         self.size = len(target)
+        self._share = share
         self._batch_size = min(batch_size, self.size)
         self.num_steps = math.ceil(self.size / self._batch_size)
         if self.num_steps > 1 and self._batch_size > 1 and self.size % self._batch_size == 1:
@@ -59,7 +79,7 @@ class Batches:
         self._sources = [*inputs, target]
         if device.type != "cpu" and _fits(self._sources, device):
             self._sources = [tensor.to(device) for tensor in self._sources]
-        rows = max(stop - start for start, stop in map(self.bounds, range(self.num_steps)))
+        rows = max(stop - start for start, stop in map(self._own_bounds, range(self.num_steps)))
         self._buffers = [tensor.new_empty((rows, *tensor.shape[1:])) for tensor in self._sources]
 
     def bounds(self, step: int) -> tuple[int, int]:
@@ -68,16 +88,22 @@ class Batches:
         return step * self._batch_size, self.size if last else (step + 1) * self._batch_size
 
     def sizes(self) -> Tensor:
-        """Rows of each step, float64."""
+        """Rows of each step, float64; of the whole batch, whatever the share."""
         bounds = [self.bounds(step) for step in range(self.num_steps)]
         return torch.tensor([stop - start for start, stop in bounds], dtype=torch.float64)
+
+    def weight(self, step: int) -> float:
+        """Rows of the share, of those of the step: what the mean over the share counts in the mean over all."""
+        start, stop = self.bounds(step)
+        own_start, own_stop = self._share.of(start, stop)
+        return (own_stop - own_start) / (stop - start)
 
     def order(self, epoch: int, *, seed: int) -> Tensor:
         return order_of(epoch, seed=seed, size=self.size).to(self._sources[0].device)
 
     def gather(self, order: Tensor, step: int) -> tuple[list[Tensor], Tensor]:
-        """The step's inputs and target; valid until the next call."""
-        start, stop = self.bounds(step)
+        """The step's inputs and target; valid until the next call. A share without rows has one that weighs nothing."""
+        start, stop = self._own_bounds(step)
         rows = order[start:stop]
         gathered = []
         for source, buffer in zip(self._sources, self._buffers, strict=True):
@@ -85,6 +111,11 @@ class Batches:
             torch.index_select(source, 0, rows, out=place)
             gathered.append(place.to(self._device))
         return gathered[:-1], gathered[-1]
+
+    def _own_bounds(self, step: int) -> tuple[int, int]:
+        first, _ = self.bounds(step)
+        start, stop = self._share.of(*self.bounds(step))
+        return (start, stop) if stop > start else (first, first + 1)
 
 
 def in_order(

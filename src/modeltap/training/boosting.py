@@ -30,10 +30,9 @@ from modeltap.training.trees import trees_graph
 from modeltap.training.trees_check import check_graph
 
 SMALLEST_CHUNK = 10
-"""Iterations grown at once. Each chunk begins with the scores of all trees so far, so they become longer; the trees do not
-depend on it."""
+"""Iterations grown at once; the trees do not depend on it."""
 LONGEST_CHUNK_S = 5.0
-SHOWN_ROWS = 10_000
+SHOWN_ROWS = 2_000
 """Of the training part, evenly spaced, whose loss the learning curve shows."""
 
 
@@ -67,7 +66,7 @@ def _grow(
     options: BoostingOptions,
     weight_C: NDArray[np.float64] | None,
 ) -> Curve:
-    """Grows until the validation loss no longer falls, or max_iter. Raises Stopped when asked to stop."""
+    """Grows until the validation loss no longer falls, max_iter, or the end of the time. Raises Stopped when asked to stop."""
     target_N = given.data.train_target
     weight_N = None if weight_C is None else weight_C[target_N]
     shown = np.unique(np.linspace(0, len(target_N) - 1, SHOWN_ROWS, dtype=np.int64))
@@ -79,13 +78,16 @@ def _grow(
         weight_C=weight_C,
         learning_rate=options.learning_rate,
         patience=options.early_stopping_rounds,
+        watched=given.watched,
     )
     reporter = Reporter(given.report, epochs=options.max_iter, steps=1, rows=len(target_N), metric_name=given.metric_name)
     reporter.start(0, message="growing trees")
-    done, chunk = 0, SMALLEST_CHUNK
+    done, told, chunk = 0, 0, SMALLEST_CHUNK
     while done < options.max_iter and not curve.ended:
         if given.stop_requested():
             raise Stopped
+        if done and given.time_up():
+            break
         start_s = time.monotonic()
         grown = min(done + chunk, options.max_iter)
         model.set_params(max_iter=grown)
@@ -93,8 +95,11 @@ def _grow(
         curve.follow(model, since=done, threads=given.threads)
         iteration_s = (time.monotonic() - start_s) / (grown - done)
         done = grown
-        chunk = max(SMALLEST_CHUNK, min(done // 2, int(LONGEST_CHUNK_S / max(iteration_s, 1e-6))))
-        reporter.epoch(curve.entries[-1], message=f"{len(curve.entries)} iterations")
+        chunk = max(SMALLEST_CHUNK, min(done // 5, int(LONGEST_CHUNK_S / max(iteration_s, 1e-6))))
+        # What is watched is told of every iteration: the sizes of chunks depend on the clock, what is made of it must not.
+        for entry in curve.entries[told if given.watched is not None else -1 :]:
+            reporter.epoch(entry, message=f"{entry['epoch']} iterations")
+        told = len(curve.entries)
     return curve
 
 
@@ -105,7 +110,8 @@ def _make_model(given: Assignment, options: BoostingOptions) -> Any:
         "max_depth": options.max_depth,
         "min_samples_leaf": options.min_samples_leaf,
         "l2_regularization": options.l2_regularization,
-        "categorical_features": None,
+        "max_features": options.max_features,
+        "categorical_features": [place for place, _ in given.spec.categories] or None,
         "early_stopping": False,
         "warm_start": True,
         "random_state": given.recipe.seed % 2**32,

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from modeltap.training.trained import Watched
+
 LEAST_PROBABILITY = 1e-15
 
 
@@ -39,6 +41,7 @@ class Curve:
         weight_C: NDArray[np.float64] | None,
         learning_rate: float,
         patience: int,
+        watched: Watched | None = None,
     ) -> None:
         self.entries: list[dict[str, Any]] = []
         self.best = 0
@@ -46,6 +49,7 @@ class Curve:
         self._train, self._val = train, val
         self._num_classes, self._absolute, self._weight_C = num_classes, absolute, weight_C
         self._learning_rate, self._patience = learning_rate, patience
+        self._watched = watched
         self._best_loss = float("inf")
 
     def follow(self, model: Any, *, since: int, threads: int) -> None:
@@ -64,7 +68,10 @@ class Curve:
         entry = {"epoch": number, "train_loss": train_loss}
         if self._val is not None:
             val_loss, metric = self._measure(self._val, model)
-            entry |= {"val_loss": val_loss, f"val_{'accuracy' if self._num_classes else 'rmse'}": metric}
+            name = "accuracy" if self._num_classes else "rmse"
+            if self._watched is not None:
+                name, metric = self._watched.name, self._watched.measure(self._answers(self._val, model), self._val.target)
+            entry |= {"val_loss": val_loss, f"val_{name}": metric}
             if val_loss < self._best_loss:
                 self._best_loss, self.best = val_loss, number
         self.entries.append({**entry, "lr": self._learning_rate})
@@ -76,13 +83,21 @@ class Curve:
             error_N = part.scores[:, 0] - part.target
             loss_N = np.abs(error_N) if self._absolute else np.square(error_N)
             return float(loss_N.mean()), float(np.sqrt(np.square(error_N).mean()))
-        prob_NC = np.zeros((len(part.target), self._num_classes))
-        prob_NC[:, model.classes_] = model._loss.predict_proba(part.scores)
+        prob_NC = self._answers(part, model)
         target_prob_N = prob_NC[np.arange(len(prob_NC)), part.target]
         loss_N = -np.log(np.maximum(target_prob_N, LEAST_PROBABILITY))
         if self._weight_C is not None:
             loss_N *= self._weight_C[part.target]
         return float(loss_N.mean()), float((prob_NC.argmax(1) == part.target).mean())
+
+    def _answers(self, part: Part, model: Any) -> NDArray[np.float64]:
+        """Probabilities (N, C), or values (N,)."""
+        assert part.scores is not None
+        if not self._num_classes:
+            return part.scores[:, 0]
+        prob_NC = np.zeros((len(part.target), self._num_classes))
+        prob_NC[:, model.classes_] = model._loss.predict_proba(part.scores)
+        return prob_NC
 
 
 def _add_scores(model: Any, part: Part, iteration: int, threads: int) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from modeltap.training.teaching import teacher_digest
 from modeltap.training.trained import Assignment
 
 ROWS = 4096
@@ -20,6 +21,8 @@ def run_digest(given: Assignment, module: nn.Module) -> str:
     digest = hashlib.sha256()
     shapes = {name: list(tensor.shape) for name, tensor in module.state_dict().items()}
     facts = [given.recipe, given.spec, list(given.labels), given.threads, str(torch.__version__), shapes]
+    if given.teacher is not None:
+        facts.append(teacher_digest(given.teacher))
     digest.update(msgspec.json.encode(facts, order="sorted"))
     for batch, target in ((given.data.train, given.data.train_target), (given.data.val, given.data.val_target)):
         digest.update(np.ascontiguousarray(target).tobytes())

@@ -16,9 +16,9 @@ from modeltap.domain.recipe import Recipe
 from modeltap.errors import InvalidData, MissingExtra
 from modeltap.recipe.architectures import find_architecture
 from modeltap.training.stopped import Stopped
-from modeltap.training.trained import Assignment, Trained, TrainingData
+from modeltap.training.trained import Assignment, Teacher, Trained, TrainingData
 
-__all__ = ["Stopped", "Trained", "TrainingData", "fit", "fit_texts"]
+__all__ = ["Stopped", "Teacher", "Trained", "TrainingData", "fit", "fit_texts"]
 
 CHECKPOINT_EVERY_S = 10.0
 
@@ -36,6 +36,8 @@ def fit(
     checkpoint_every_s: float = CHECKPOINT_EVERY_S,
     saved: Callable[[], None] = lambda: None,
     start: Mapping[str, NDArray[Any]] | None = None,
+    teacher: Teacher | None = None,
+    keeps_zeros: bool = False,
 ) -> Trained:
     """The trained graph with its weights and learning curve; the same bytes for the same arguments, threads included.
 
@@ -43,17 +45,30 @@ def fit(
     holds the checkpoint, from which a run with the same arguments goes on. report: called a few times a second.
     stop_requested: asked before every step, so it must be cheap; when it says yes, a checkpoint is written and Stopped raised.
     saved: called after each checkpoint that lies beyond the one from which the run went on. start: weights that a network
-    begins with, by their names.
+    begins with, by their names; of those, with `keeps_zeros`, what is 0 stays 0. teacher: whose answers a network learns too.
 
     Raises InvalidRecipe and InvalidData for what cannot be trained, Stopped, StorageFailed if the disk refuses a checkpoint,
-    MissingExtra if torch or scikit-learn is not installed, Broken if the graph does not repeat the model's answers.
+    MissingExtra if torch or scikit-learn is not installed, Broken if the graph does not repeat the model's answers, RanksLost
+    if the processes that should train together die again and again.
     """
     _check(spec, data, labels)
     architecture = find_architecture(recipe.model.architecture)
     given = Assignment(
-        recipe, spec, data, labels, threads, workdir, report, stop_requested, checkpoint_every_s, saved, start or {}
+        recipe,
+        spec,
+        data,
+        labels,
+        threads,
+        workdir,
+        report,
+        stop_requested,
+        checkpoint_every_s,
+        saved,
+        start or {},
+        teacher=teacher,
+        keeps_zeros=keeps_zeros,
     )
-    return _fitter(architecture)(given, architecture)
+    return _fitter(architecture, is_shared=_is_shared(given))(given, architecture)
 
 
 def fit_texts(
@@ -80,12 +95,22 @@ def fit_texts(
     return fit_sentences(given, find_architecture(recipe.model.architecture), are_pairs=are_pairs)
 
 
-def _fitter(architecture: Architecture) -> Callable[[Assignment, Architecture], Trained]:
+def _is_shared(given: Assignment) -> bool:
+    """Whether several processes train; what is taught or watched besides the recipe stays in this one."""
+    alone = given.teacher is not None or given.keeps_zeros or given.watched is not None
+    return given.recipe.distributed.processes > 1 and not alone
+
+
+def _fitter(architecture: Architecture, *, is_shared: bool) -> Callable[[Assignment, Architecture], Trained]:
     try:
         if architecture.family == "boosting":
             from modeltap.training.boosting import fit_boosting
 
             return fit_boosting
+        if is_shared:
+            from modeltap.training.distributed import fit_distributed
+
+            return fit_distributed
         from modeltap.training.network import fit_network
     except ModuleNotFoundError as problem:
         raise MissingExtra(what=str(problem.name), extra="train") from problem

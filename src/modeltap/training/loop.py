@@ -79,6 +79,8 @@ class Loop:
         self._sizes = batches.sizes()
         self._num_steps = recipe.epochs * batches.num_steps
         self._standing = Standing(losses=torch.zeros(batches.num_steps, device=device))
+        self._tick_s = min(EVERY_S, checkpoint_every_s)
+        self._due_s = 0.0
         self._saved_at_s = time.monotonic()
         self._saving_s = 0.0
 
@@ -88,9 +90,9 @@ class Loop:
         Raises Stopped, with a checkpoint written, when asked to stop; InvalidRecipe when the loss is no longer a number;
         StorageFailed when a checkpoint cannot be written.
         """
-        found = read_checkpoint(self._checkpoint, run=self._run)
+        found = self._find()
         if found is not None:
-            self._standing = restore(*found, self._module, self._optimizer, self._device)
+            self._standing = self._restore(*found)
         standing = self._standing
         self._began_at = self._num_done()
         goes_on = found is not None and not self._is_complete()
@@ -107,16 +109,16 @@ class Loop:
         order = self._batches.order(standing.epoch, seed=recipe.seed)
         penalties = (recipe.optimizer.l1, recipe.optimizer.l2)
         module.train()
-        tick_s = min(EVERY_S, self._every_s)
-        due_s = time.monotonic() + tick_s
+        self._due_s = time.monotonic() + self._tick_s
         for step in range(standing.step, self._batches.num_steps):
-            if self._stop_requested():
+            if self._must_stop():
                 self._save()
                 raise Stopped
             lr = self._rate(step)
             for group in optimizer.param_groups:
                 group["lr"] = lr
-            optimizer.zero_grad(set_to_none=True)
+            for parameter in self._parameters:
+                parameter.grad = None
             loss = self._learn(order, step)
             if any(penalties):
                 add_penalties(self._weights, l1=penalties[0], l2=penalties[1])
@@ -125,10 +127,18 @@ class Loop:
             optimizer.step()
             standing.losses[step] = loss
             standing.step = step + 1
-            if time.monotonic() >= due_s:
+            if self._must_tell():
                 self._reporter.step(standing.epoch, standing.step, loss=self._mean_loss())
                 self._save_if_due(self._every_s)
-                due_s = time.monotonic() + tick_s
+                self._due_s = time.monotonic() + self._tick_s
+
+    def _must_stop(self) -> bool:
+        """Before a step: whether this is the last moment of this run."""
+        return self._stop_requested()
+
+    def _must_tell(self) -> bool:
+        """After a step: whether it is time to say how far the run is, and perhaps to save."""
+        return time.monotonic() >= self._due_s
 
     def _learn(self, order: Any, step: int) -> Tensor:
         """The loss of a step's rows; their gradients are in the weights."""
@@ -174,7 +184,7 @@ class Loop:
     def _mean_loss(self) -> float:
         """Over the rows of the epoch so far. Raises InvalidRecipe, naming the step, if one of them was not a number."""
         taken = self._standing.step
-        losses = self._standing.losses[:taken].cpu().double()
+        losses = self._losses()[:taken].cpu().double()
         bad = torch.nonzero(~torch.isfinite(losses))
         if len(bad):
             step = int(bad[0])
@@ -183,20 +193,39 @@ class Loop:
         sizes: Tensor = self._sizes[:taken]
         return float((losses * sizes).sum() / sizes.sum())
 
+    def _losses(self) -> Tensor:
+        """Of each step of the epoch at hand, over all of its rows."""
+        return self._standing.losses
+
     def _save_if_due(self, every_s: float) -> None:
-        """Saves after `every_s`, or later where saving takes long."""
-        wait_s = max(every_s, self._saving_s / SAVING_SHARE) if every_s else 0.0
-        if time.monotonic() - self._saved_at_s >= wait_s:
+        if self._must_save(every_s):
             self._save()
+
+    def _must_save(self, every_s: float) -> bool:
+        """After `every_s`, or later where saving takes long."""
+        wait_s = max(every_s, self._saving_s / SAVING_SHARE) if every_s else 0.0
+        return time.monotonic() - self._saved_at_s >= wait_s
 
     def _save(self) -> None:
         start_s = time.monotonic()
-        tensors, state = capture(self._standing, self._module, self._optimizer, self._device)
-        write_checkpoint(self._checkpoint, tensors, state, run=self._run)
+        tensors, state = self._capture()
+        self._write(tensors, state)
         self._saved_at_s = time.monotonic()
         self._saving_s = self._saved_at_s - start_s
         if self._num_done() > self._began_at:
             self._saved()
+
+    def _find(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        return read_checkpoint(self._checkpoint, run=self._run)
+
+    def _capture(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        return capture(self._standing, self._module, self._optimizer, self._device)
+
+    def _write(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        write_checkpoint(self._checkpoint, tensors, state, run=self._run)
+
+    def _restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> Standing:
+        return restore(tensors, state, self._module, self._optimizer, self._device)
 
     def _is_complete(self) -> bool:
         return self._standing.ended or self._standing.epoch >= self._recipe.epochs

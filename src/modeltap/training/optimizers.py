@@ -27,7 +27,9 @@ def make_optimizer(settings: Optimizer, module: nn.Module) -> torch.optim.Optimi
     weights = penalised(module)
     decayed = {id(weight) for weight in weights}
     others = [parameter for parameter in module.parameters() if parameter.requires_grad and id(parameter) not in decayed]
-    groups: list[dict[str, Any]] = [{"params": weights}, {"params": others, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [{"params": [*weights, *others]}]
+    if settings.weight_decay:  # a group costs as much time at each step as its work
+        groups = [{"params": weights}, {"params": others, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
     if not groups:
         raise InvalidRecipe("model: these layers have no weights, so there is nothing to train; add dense")

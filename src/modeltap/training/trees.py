@@ -18,12 +18,13 @@ from onnx import TensorProto, helper, numpy_helper
 from modeltap.domain.features import FEATURES, FeatureSpec
 from modeltap.domain.signature import ONNX_ML_OPSET, ONNX_OPSET
 from modeltap.training.graphs import PREDICTION, ROWS, clean_graph
+from modeltap.training.trees_sets import split_nodes
 
 
 def trees_graph(model: Any, spec: FeatureSpec, *, num_classes: int) -> onnx.ModelProto:
     """FEATURES → `prediction`: (N, C) probabilities, or (N,) values where `num_classes` is 0.
 
-    model: a fitted HistGradientBoostingClassifier or -Regressor over features in a row, without native categories.
+    model: a fitted HistGradientBoostingClassifier or -Regressor over features in a row, whose categories are those of the spec.
     """
     nodes = []
     wide = FEATURES
@@ -31,7 +32,7 @@ def trees_graph(model: Any, spec: FeatureSpec, *, num_classes: int) -> onnx.Mode
         nodes.append(helper.make_node("Flatten", [wide], ["row"]))
         wide = "row"
     nodes.append(helper.make_node("Cast", [wide], ["wide"], to=TensorProto.DOUBLE))
-    trees = helper.make_node("TreeEnsembleRegressor", ["wide"], ["raw"], domain="ai.onnx.ml", **_attributes(model))
+    trees = helper.make_node("TreeEnsembleRegressor", ["wide"], ["raw"], domain="ai.onnx.ml", **_attributes(model, spec))
     nodes.append(trees)
     weights: list[onnx.TensorProto] = []
     if num_classes:
@@ -66,11 +67,11 @@ def _add_probabilities(nodes: list[onnx.NodeProto], weights: list[onnx.TensorPro
         nodes.append(helper.make_node("MatMul", [known, "places"], [PREDICTION]))
 
 
-def _attributes(model: Any) -> dict[str, Any]:
-    trees = [tree for iteration in model._predictors for tree in iteration]
+def _attributes(model: Any, spec: FeatureSpec) -> dict[str, Any]:
+    trees = [split_nodes(tree, model, spec) for iteration in model._predictors for tree in iteration]
     per_iteration = model.n_trees_per_iteration_
-    nodes = np.concatenate([tree.nodes for tree in trees])
-    sizes = [len(tree.nodes) for tree in trees]
+    nodes = np.concatenate(trees)
+    sizes = [len(tree) for tree in trees]
     tree_of = np.repeat(np.arange(len(trees)), sizes)
     node_of = np.concatenate([np.arange(size) for size in sizes])
     leaf = nodes["is_leaf"].astype(bool)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from modeltap.training.batches import in_order
+from modeltap.training.batches import WHOLE, Share, in_order
 from modeltap.training.losses import LossFunction
 
 Score = Callable[[Tensor, Tensor], Tensor]
@@ -36,13 +36,19 @@ def validate(
     score: Score,
     device: torch.device,
     most_rows: int | None = None,
+    share: Share = WHOLE,
+    total: Callable[[Tensor], Tensor] = lambda own: own,
 ) -> tuple[float, float]:
-    """Mean loss and mean score. The module must be in evaluation mode. N >= 1."""
+    """Mean loss and mean score. The module must be in evaluation mode. N >= 1.
+
+    share: the rows that this process looks at. total: the sum of what all processes hold, the same in each of them.
+    """
     sums = torch.zeros(2, dtype=torch.float64, device=device)
+    own = slice(*share.of(0, len(target)))
     with torch.no_grad():
-        for part, part_target in in_order(inputs, target, device=device, most_rows=most_rows):
+        for part, part_target in in_order([tensor[own] for tensor in inputs], target[own], device=device, most_rows=most_rows):
             outputs = module(*part)
             sums[0] += loss(outputs, part_target).double() * len(part_target)
             sums[1] += score(outputs, part_target)
-    mean_loss, mean_score = (sums / len(target)).tolist()
+    mean_loss, mean_score = (total(sums) / len(target)).tolist()
     return mean_loss, mean_score

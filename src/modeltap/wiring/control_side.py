@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from modeltap import __version__
@@ -22,20 +23,23 @@ from modeltap.control.models import Models
 from modeltap.control.request_batches import RequestBatches
 from modeltap.control.tenants import Tenants
 from modeltap.control.trainings import Trainings
+from modeltap.control.tunings import Tunings
 from modeltap.control.upkeep import Upkeep
 from modeltap.control.upstreams import UpstreamVersions
 from modeltap.control.usage import Usage
+from modeltap.domain.job import NO_TERMS, JobTerms
 from modeltap.serving.router import Router
-from modeltap.settings import Resolved, Settings
+from modeltap.settings import Resolved
 from modeltap.storage.artifacts import ArtifactStore
 from modeltap.storage.database import Database
 from modeltap.storage.datasets import DatasetRepository
 from modeltap.storage.deployments import DeploymentRepository
 from modeltap.storage.files import FileRepository
-from modeltap.storage.jobs import JobRepository
+from modeltap.storage.jobs import JobQueue, JobRepository
 from modeltap.storage.keys import KeyRepository
 from modeltap.storage.models import ModelRepository
 from modeltap.storage.tenants import TenantRepository
+from modeltap.wiring.job_pool import job_pool, training_threads
 from modeltap.wiring.listening import is_loopback
 from modeltap.wiring.metering import USAGE_FOLDER
 
@@ -72,29 +76,33 @@ class ControlSide:
         self._hub = hub
         self._started_at = started_at
         self._closing = closing
+        self._pool = job_pool(resolved.settings)
         self._tenants = Tenants(TenantRepository(database), hub.changed)
         self._upkeep = Upkeep(database, artifacts)
         self._usage_folder = resolved.settings.home / USAGE_FOLDER
         self._usage = Usage(database, self._usage_folder)
         self._made: dict[str, Services] = {}
 
-    def of(self, tenant: str) -> Services:
-        """What acts in this tenant."""
+    def of(self, tenant: str, terms: JobTerms = NO_TERMS) -> Services:
+        """What acts in this tenant, and queues jobs on these terms."""
+        if terms != NO_TERMS:
+            return self._make(tenant, terms)
         found = self._made.get(tenant)
         if found is None:
             if len(self._made) >= MAX_TENANTS_KEPT:
                 self._made.clear()
-            found = self._made[tenant] = self._make(tenant)
+            found = self._made[tenant] = self._make(tenant, terms)
         return found
 
     def sweep_uploads(self) -> None:
         self._upkeep.sweep_uploads()
 
-    def _make(self, tenant: str) -> Services:
+    def _make(self, tenant: str, terms: JobTerms) -> Services:
         settings = self._resolved.settings
         database, hub = self._database, self._hub
         datasets, models = DatasetRepository(database, tenant), ModelRepository(database, tenant)
-        jobs = JobRepository(database, tenant)
+        jobs = JobRepository(database, tenant, terms)
+        threads = terms.threads or training_threads(settings)
         deployments = DeploymentRepository(database, tenant)
         stored = FileRepository(database, tenant)
         files = Files(settings.home, stored, self._artifacts, max_upload_bytes=settings.max_upload_bytes)
@@ -105,10 +113,26 @@ class ControlSide:
                 models,
                 jobs,
                 hub.wake_jobs,
+                threads=threads,
+                checkpoint_every_s=settings.checkpoint_every_s,
+            ),
+            tunings=Tunings(
+                settings.home,
+                datasets,
+                models,
+                jobs,
+                hub.wake_jobs,
                 threads=training_threads(settings),
                 checkpoint_every_s=settings.checkpoint_every_s,
             ),
-            compressions=Compressions(datasets, models, self._artifacts, jobs, hub.wake_jobs),
+            compressions=Compressions(
+                datasets,
+                models,
+                self._artifacts,
+                jobs,
+                hub.wake_jobs,
+                checkpoint_every_s=settings.checkpoint_every_s,
+            ),
             models=Models(models, self._artifacts),
             deployments=Deployments(
                 deployments,
@@ -130,7 +154,7 @@ class ControlSide:
                 self._artifacts,
                 jobs,
                 hub.wake_jobs,
-                threads=training_threads(settings),
+                threads=threads,
                 checkpoint_every_s=settings.checkpoint_every_s,
             ),
             request_batches=RequestBatches(settings.home, files, stored, self._artifacts, jobs, hub.wake_jobs),
@@ -143,11 +167,13 @@ class ControlSide:
             upkeep=self._upkeep,
             router=self._router,
             home=settings.home,
+            standings=lambda: JobQueue(database).standings(self._pool, datetime.now(UTC)),
             wake_jobs=hub.wake_jobs,
             describe_server=self._describe,
             closing=self._closing,
             max_body_bytes=settings.max_body_bytes,
             max_upload_bytes=settings.max_upload_bytes,
+            import_sandbox=settings.import_sandbox,
         )
 
     def _audit(self) -> AuditReport:
@@ -163,9 +189,3 @@ class ControlSide:
             "background": self._resolved.settings.idle_exit_s is not None,
             "settings": {name: {"value": value, "source": self._resolved.sources[name]} for name, value in settings.items()},
         }
-
-
-def training_threads(settings: Settings) -> int:
-    """Threads of a training process whose recipe names none: the cores, shared by the job slots. More threads than free
-    cores make small steps many times slower, not faster."""
-    return settings.threads or max(1, (os.cpu_count() or 1) // settings.job_slots)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from modeltap.api.activity import Activity
 from modeltap.api.door import Door
+from modeltap.api.explain import ExplainPlane
 from modeltap.api.guard import Guard
 from modeltap.api.hot import HotPath
 from modeltap.api.inference import InferencePlane
@@ -18,6 +19,7 @@ from modeltap.api.replays import Answers, Replays
 from modeltap.api.request_id import request_id_of
 from modeltap.api.watch import Watch
 from modeltap.serving.call import Call
+from modeltap.serving.explaining import Bounds, Explaining
 from modeltap.serving.limits import LimitKeeper
 from modeltap.serving.loading import Loader
 from modeltap.serving.plane import Plane
@@ -58,10 +60,15 @@ class DataSide:
         self.plane = Plane(self.router, limits, metering.meter, metering.commit, wall=wall)
         predict = PredictPlane(self.plane, max_body_bytes=settings.max_body_bytes)
         inference = InferencePlane(self.plane, max_body_bytes=settings.max_body_bytes)
+        bounds = Bounds(settings.explain_max_rows, settings.explain_max_instances, settings.explain_deadline_s)
+        explaining = Explaining(self.plane, limits, metering.meter, artifacts.paths, bounds, wall=wall)
+        explain = ExplainPlane(self.plane, explaining, max_body_bytes=settings.max_body_bytes)
         claims = Claims(settings.home / USAGE_FOLDER / "claims")
         replays = Replays(answers, claims, self.plane, max_body_bytes=settings.max_body_bytes)
         self.openai = Dispatch(model_routes(self.plane, max_body_bytes=settings.max_body_bytes))
-        self.door = Door(self.guard, self.plane, replays, watch, predict=predict, inference=inference, openai=self.openai)
+        self.door = Door(
+            self.guard, self.plane, replays, watch, predict=predict, explain=explain, inference=inference, openai=self.openai
+        )
         self.hot = HotPath(self.guard, self.plane, self.activity, watch, predict=predict, inference=inference)
 
     def open_call(self, presented: str | None, request_id: str | None, _peer: str) -> Call:

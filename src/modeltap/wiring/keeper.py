@@ -1,4 +1,4 @@
-"""What a home has exactly once, however many processes serve it: the supervisors, and the bringing in of usage records."""
+"""What a home has exactly once, however many processes serve it: the supervisor, and the bringing in of usage records."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 
 from modeltap.control.usage import Usage
-from modeltap.domain.job import JobKind
 from modeltap.domain.quota import Spent
 from modeltap.domain.quota_counters import Subject
 from modeltap.domain.snapshot import DeploymentSnapshot
@@ -20,24 +19,15 @@ from modeltap.jobs.supervisor import Supervisor
 from modeltap.settings import Settings
 from modeltap.storage.database import Database
 from modeltap.storage.jobs import JobQueue
-from modeltap.storage.opening import DATABASE_VARIABLE
+from modeltap.storage.opening import ARTIFACTS_VARIABLE, CACHE_VARIABLE, DATABASE_VARIABLE
 from modeltap.storage.snapshot import read_snapshot
 from modeltap.storage.usage import UsageRepository
 from modeltap.wiring.bookkeeper import ingest_beside
+from modeltap.wiring.job_pool import job_memory_bytes, job_pool
 from modeltap.wiring.metering import USAGE_FOLDER
 
 _log = logging.getLogger(__name__)
 
-HEAVY_KINDS: tuple[JobKind, ...] = ("train", "compress")
-LIGHT_KINDS: tuple[JobKind, ...] = (
-    "import",
-    "evaluate",
-)
-LIGHT_SLOTS = 2
-"""Jobs of seconds have runners of their own, so that they never wait behind a training of hours."""
-BATCH_KINDS: tuple[JobKind, ...] = ("batch",)
-BATCH_SLOTS = 4
-"""Batches mostly wait, for answers or for limits, and must keep nobody else waiting meanwhile."""
 INGEST_EVERY_S = 1.0
 INGEST_BUSY_S = 30.0
 BUSY_BYTES = 1 << 19
@@ -48,14 +38,16 @@ a busy time left behind, once it is over: a thread of this process would hold up
 class Keeper:
     """Made under the home's lock, in the parent or in the only process."""
 
-    def __init__(self, settings: Settings, database: Database) -> None:
+    def __init__(self, settings: Settings, database: Database, *, check_alone: Callable[[], None] = lambda: None) -> None:
+        """`check_alone` raises while another process may keep the same database."""
         self._settings = settings
         self._database = database
         self._jobs = JobQueue(database)
         self.usage = Usage(database, settings.home / USAGE_FOLDER)
         self._repository = UsageRepository(database)
-        self._wakes: list[threading.Event] = []
-        self._threads: list[threading.Thread] = []
+        self._check_alone = check_alone
+        self._wake = threading.Event()
+        self._supervising: threading.Thread | None = None
         self._stop = threading.Event()
         self._ingesting = asyncio.Lock()
         self._ticking: asyncio.Task[None] | None = None
@@ -70,24 +62,31 @@ class Keeper:
 
     def start(self) -> None:
         """Jobs run and usage is brought in from now on."""
-        lanes = [(LIGHT_KINDS, LIGHT_SLOTS), (HEAVY_KINDS, self._settings.job_slots), (BATCH_KINDS, BATCH_SLOTS)]
         # Threads that spin while they wait made trees 38 times slower where other processes wanted the cores too.
         environment = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
         if self._settings.database_url is not None:
             environment[DATABASE_VARIABLE] = self._settings.database_url
-        for kinds, slots in lanes:
-            supervisor = Supervisor(self._jobs, self._settings.home, slots=slots, kinds=kinds, environment=environment)
-            wake = threading.Event()
-            thread = threading.Thread(target=supervisor.run, args=(self._stop, wake), name="supervisor", daemon=True)
-            self._wakes.append(wake)
-            self._threads.append(thread)
-            thread.start()
+        if self._settings.artifacts_url is not None:
+            environment[ARTIFACTS_VARIABLE] = self._settings.artifacts_url
+            environment[CACHE_VARIABLE] = str(self._settings.artifacts_cache_bytes)
+        supervisor = Supervisor(
+            self._jobs,
+            self._settings.home,
+            pool=job_pool(self._settings),
+            memory_bytes=job_memory_bytes(self._settings),
+            environment=environment,
+            database_file=self._database.file,
+            check_alone=self._check_alone,
+        )
+        self._supervising = threading.Thread(
+            target=supervisor.run, args=(self._stop, self._wake), name="supervisor", daemon=True
+        )
+        self._supervising.start()
         self._ticking = asyncio.get_running_loop().create_task(self._tick())
 
     def wake_jobs(self) -> None:
         """Have the job table looked at now."""
-        for wake in self._wakes:
-            wake.set()
+        self._wake.set()
 
     async def bring_in(self) -> None:
         """Every usage record that was written is in the database; once at a time, without blocking the loop."""
@@ -117,8 +116,8 @@ class Keeper:
             self._ticking.cancel()
             with suppress(asyncio.CancelledError):
                 await self._ticking
-        for thread in self._threads:
-            await asyncio.to_thread(thread.join)
+        if self._supervising is not None:
+            await asyncio.to_thread(self._supervising.join)
 
     async def _tick(self) -> None:
         failed = ""

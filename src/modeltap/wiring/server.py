@@ -18,6 +18,7 @@ from modeltap.serving.limits import OwnLimits, limits_of
 from modeltap.settings import Resolved, Settings
 from modeltap.storage.database import Database
 from modeltap.storage.opening import open_database
+from modeltap.storage.sole_server import sole_server
 from modeltap.telemetry.logs import open_logs
 from modeltap.telemetry.scrape import Scrape
 from modeltap.wiring.announcing import announced, forget
@@ -45,11 +46,12 @@ def run_home(resolved: Resolved) -> None:
         forget(settings.home)
         database = open_database(settings.home, settings.database_url)
         try:
-            keeper = Keeper(settings, database)
-            keeper.recover()
-            run = _run_alone if settings.workers == 1 else _run_workers
-            with bind(settings, shared=settings.workers > 1) as listener, asyncio.Runner(loop_factory=new_loop) as runner:
-                runner.run(run(resolved, database, keeper, listener))
+            with sole_server(database) as sole:
+                keeper = Keeper(settings, database, check_alone=sole.check)
+                keeper.recover()
+                run = _run_alone if settings.workers == 1 else _run_workers
+                with bind(settings, shared=settings.workers > 1) as listener, asyncio.Runner(loop_factory=new_loop) as runner:
+                    runner.run(run(resolved, database, keeper, listener))
         finally:
             database.close()
 

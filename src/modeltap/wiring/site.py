@@ -21,8 +21,8 @@ from modeltap.control.usage import Usage
 from modeltap.domain.snapshot import DeploymentSnapshot
 from modeltap.serving.limits import LimitKeeper
 from modeltap.settings import Resolved
-from modeltap.storage.artifacts import ArtifactStore
 from modeltap.storage.database import Database
+from modeltap.storage.opening import open_artifacts
 from modeltap.telemetry.process import watch_loop
 from modeltap.wiring.control_side import ControlSide, Hub
 from modeltap.wiring.data_side import DataSide
@@ -57,7 +57,7 @@ class Site:
         self._settings = settings
         self._metering = metering
         self.closing = threading.Event()
-        artifacts = ArtifactStore(settings.home / "artifacts")
+        artifacts = open_artifacts(settings.home, settings.artifacts_url, cache_bytes=settings.artifacts_cache_bytes)
         admin_key, self.key_is_new = open_admin_key(settings.home)
         self.admin_key = admin_key
         pepper = open_pepper(settings.home)

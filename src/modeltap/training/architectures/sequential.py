@@ -28,26 +28,47 @@ def build(options: SequentialOptions, spec: FeatureSpec, num_outputs: int) -> nn
 def build_layers(layers: Sequence[Layer], spec: FeatureSpec, num_outputs: int, *, layout: str = "nhwc") -> nn.Module:
     """As `build`, from layers."""
     kept, two_classes = _without_final_activation(layers, num_outputs)
-    names = [_name(layer, index) for index, layer in enumerate(kept)]
-    stack = Stack(spec.shape, layout=layout)
-    start = 0
-    if spec.cardinalities:
-        start = 1
-        _stack_tokens(stack, kept, names, spec)
-    elif not spec.shape:
-        raise InvalidRecipe("model: the data has no features for this architecture")
-    elif kept and isinstance(kept[0].keys, Embedding):
-        raise InvalidRecipe(
-            f"model.layers[0] (embedding): tokens are needed, numbers of shape {stack.arrived} arrive;"
-            " remove it, or set data.transforms.categories: embedding"
-        )
-    for index in range(start, len(kept)):
-        stack.where = f"model.layers[{index}] ({kept[index].kind})"
-        stack_layer(stack, kept[index], names[index])
+    stack = _stacked(kept, spec, layout)
     _check_width(stack, kept, num_outputs, two_classes=two_classes)
     if two_classes:
         stack.add("two_classes", TwoClasses(), (2,))
     return stack.module()
+
+
+def build_whole(layers: Sequence[Layer], spec: FeatureSpec, *, layout: str) -> tuple[nn.Module, tuple[int, ...]]:
+    """Every layer as it is listed, with the function that the last one ends in, and the shape of a sample that leaves them.
+
+    Raises InvalidRecipe as `build` does, but for the width of the last layer.
+    """
+    stack = _stacked(layers, spec, layout)
+    stack.in_layout("answer")
+    return stack.module(), stack.shape
+
+
+def layer_name(layer: Layer, index: int) -> str:
+    """What the layer's weights are called."""
+    given = None if isinstance(layer.keys, ActivationLayer) else layer.keys.name
+    return given or f"{layer.kind}_{index}"
+
+
+def _stacked(layers: Sequence[Layer], spec: FeatureSpec, layout: str) -> Stack:
+    names = [layer_name(layer, index) for index, layer in enumerate(layers)]
+    stack = Stack(spec.shape, layout=layout)
+    start = 0
+    if spec.cardinalities:
+        start = 1
+        _stack_tokens(stack, layers, names, spec)
+    elif not spec.shape:
+        raise InvalidRecipe("model: the data has no features for this architecture")
+    elif layers and isinstance(layers[0].keys, Embedding):
+        raise InvalidRecipe(
+            f"model.layers[0] (embedding): tokens are needed, numbers of shape {stack.arrived} arrive;"
+            " remove it, or set data.transforms.categories: embedding"
+        )
+    for index in range(start, len(layers)):
+        stack.where = f"model.layers[{index}] ({layers[index].kind})"
+        stack_layer(stack, layers[index], names[index])
+    return stack
 
 
 def final_activation(layers: Sequence[Layer]) -> str:
@@ -86,11 +107,6 @@ def _without_final_activation(layers: Sequence[Layer], num_outputs: int) -> tupl
 def _linear(layer: Layer) -> Layer:
     assert isinstance(layer.keys, Dense | Conv2d)
     return Layer(layer.kind, msgspec.structs.replace(layer.keys, activation="linear"))
-
-
-def _name(layer: Layer, index: int) -> str:
-    given = None if isinstance(layer.keys, ActivationLayer) else layer.keys.name
-    return given or f"{layer.kind}_{index}"
 
 
 def _stack_tokens(stack: Stack, layers: Sequence[Layer], names: Sequence[str], spec: FeatureSpec) -> None:

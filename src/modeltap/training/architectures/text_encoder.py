@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from modeltap.domain.features import FeatureSpec
 from modeltap.errors import InvalidRecipe
-from modeltap.recipe.text_architectures import EncoderOptions, PretrainedOptions, Shape, own_shape
+from modeltap.recipe.text_architectures import EncoderOptions, PretrainedClassifierOptions, PretrainedOptions, Shape, own_shape
 from modeltap.training.architectures.sequences import masked_mean, without_filling
 
 UNSEEN = -1e9
@@ -93,17 +93,26 @@ class Encoder(nn.Module):
 
 
 class EncoderClassifier(nn.Module):
-    def __init__(self, shape: Shape, num_outputs: int, *, pool: str, dropout: float) -> None:
+    """`head`: the function of one more layer before the last; `linear` is none."""
+
+    def __init__(self, shape: Shape, num_outputs: int, *, pool: str, dropout: float, head: str = "linear") -> None:
         super().__init__()
         self.encoder = Encoder(shape, dropout)
         self.pool = pool
         self.dropout = nn.Dropout(dropout)
+        self.head = None if head == "linear" else nn.Linear(shape.dim, shape.dim)
+        self.function = torch.tanh if head == "tanh" else torch.relu
         self.last = nn.Linear(shape.dim, num_outputs)
-        nn.init.normal_(self.last.weight, std=0.02)
-        nn.init.zeros_(self.last.bias)
+        for layer in (self.head, self.last):
+            if layer is not None:
+                nn.init.normal_(layer.weight, std=0.02)
+                nn.init.zeros_(layer.bias)
 
     def forward(self, ids_NT: Tensor) -> Tensor:
-        logit_NC: Tensor = self.last(self.dropout(_pooled(self.encoder(ids_NT), self.pool)))
+        pooled_ND = self.dropout(_pooled(self.encoder(ids_NT), self.pool))
+        if self.head is not None:
+            pooled_ND = self.dropout(self.function(self.head(pooled_ND)))
+        logit_NC: Tensor = self.last(pooled_ND)
         return logit_NC
 
 
@@ -130,8 +139,9 @@ def build_sentence(options: EncoderOptions, spec: FeatureSpec, num_outputs: int)
     return SentenceEncoder(_own_shape(options, spec), pool=options.pool, dropout=options.dropout)
 
 
-def build_pretrained_classifier(options: PretrainedOptions, spec: FeatureSpec, num_outputs: int) -> nn.Module:
-    return EncoderClassifier(_given_shape(options), num_outputs, pool=options.pool, dropout=options.dropout)
+def build_pretrained_classifier(options: PretrainedClassifierOptions, spec: FeatureSpec, num_outputs: int) -> nn.Module:
+    shape = _given_shape(options)
+    return EncoderClassifier(shape, num_outputs, pool=options.pool, dropout=options.dropout, head=options.head)
 
 
 def build_pretrained_sentence(options: PretrainedOptions, spec: FeatureSpec, num_outputs: int) -> nn.Module:

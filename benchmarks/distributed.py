@@ -1,0 +1,194 @@
+"""Two processes with one thread each against one process with one thread, on the network and the pictures of `training`.
+
+Both are jobs' own ways: progress, checkpoints, and for two processes the launcher. An epoch's time is that between the ends of
+two epochs, so that starting a process is not part of it; it is told beside. Turns alternate; medians and ratios of turns that
+stand beside each other. Budget: 1.6.
+
+With `--kills N`, and MNIST in ../shared, also the accuracy on its test part of one process, of two, and of two of which one is
+killed at N moments drawn at random. Budget: 0.2 points.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from benchmarks.training import BATCH, MNIST, ROWS, THREADS, _pictures
+
+ROUNDS = 5
+EPOCHS = 4
+ACCURACY_EPOCHS = 3
+
+
+@dataclass
+class Clock:
+    """When each epoch ended, by what training told."""
+
+    began_s: float = field(default_factory=time.perf_counter)
+    ends_s: list[float] = field(default_factory=list)
+
+    def hear(self, progress: Any) -> None:
+        if progress.epoch_metrics:
+            self.ends_s.append(time.perf_counter())
+
+    @property
+    def rate(self) -> float:
+        """Pictures a second, from the end of the first epoch to that of the last."""
+        return ROWS * (len(self.ends_s) - 1) / (self.ends_s[-1] - self.ends_s[0])
+
+    @property
+    def start_s(self) -> float:
+        """What the first epoch took longer than the others."""
+        return self.ends_s[0] - self.began_s - ROWS / self.rate
+
+
+@dataclass
+class Killer:
+    """Kills one of the processes whenever training passes one of the moments, which are fractions of it."""
+
+    moments: list[float]
+    draw: random.Random
+    fraction: float = 0.0
+    num_killed: int = 0
+
+    def hear(self, progress: Any) -> None:
+        self.fraction = progress.fraction
+
+    def look(self) -> bool:
+        """Never asks to stop."""
+        if self.moments and self.fraction >= self.moments[0]:
+            ranks = [child for child in psutil.Process().children() if "modeltap.training.distributed_rank" in child.cmdline()]
+            if not ranks:  # they start again
+                return False
+            self.draw.choice(ranks).kill()
+            self.moments.pop(0)
+            self.num_killed += 1
+            self.fraction = 0.0
+        return False
+
+
+def add_options(group: Any) -> None:
+    group.add_argument("--kills", type=int, default=0, help="also compare accuracies, killing so often")
+
+
+def measure(arguments: argparse.Namespace) -> str:
+    """A Markdown table of pictures a second and the ratio, and with `--kills` one of accuracies."""
+    return "\n\n".join([_speed(), *([_accuracy(arguments.kills)] if arguments.kills and MNIST.exists() else [])])
+
+
+def _accuracy(kills: int) -> str:
+    with np.load(MNIST) as data:
+        train_part = (data["x_train"][..., None] / 255).astype(np.float32), data["y_train"].astype(np.int64)
+        test_part = (data["x_test"][..., None] / 255).astype(np.float32), data["y_test"].astype(np.int64)
+    draw = random.Random(0)
+    killer = Killer(sorted(draw.random() for _ in range(kills)), draw)
+    lines = ["| processes | killed | test accuracy, % |", "|---|---|---|"]
+    for processes, watching in ((1, None), (2, None), (2, killer)):
+        accuracy = accuracy_of(processes, *train_part, *test_part, killer=watching)
+        lines.append(f"| {processes} | {watching.num_killed if watching else 0} | {100 * accuracy:.2f} |")
+    return "\n".join([*lines, "", f"MNIST whole, {ACCURACY_EPOCHS} epochs, a checkpoint a second."])
+
+
+def accuracy_of(
+    processes: int, images: Any, labels: Any, test_images: Any, test_labels: Any, *, killer: Killer | None
+) -> float:
+    import torch
+
+    told = killer.hear if killer else lambda _: None
+    trained = train(
+        processes, images, labels, hear=told, epochs=ACCURACY_EPOCHS, stop_requested=killer.look if killer else lambda: False
+    )
+    with torch.no_grad():
+        found = torch.cat([trained.module.eval()(part).argmax(1) for part in torch.from_numpy(test_images).split(1000)])
+    return float((found.numpy() == test_labels).mean())
+
+
+def _speed() -> str:
+    images, labels = _pictures()
+    clocks: dict[int, list[Clock]] = {1: [], 2: []}
+    timed(1, images, labels)
+    for number in range(ROUNDS):
+        for processes in (1, 2) if number % 2 else (2, 1):
+            clocks[processes].append(timed(processes, images, labels))
+    ratios = [two.rate / one.rate for one, two in zip(clocks[1], clocks[2], strict=True)]
+    lines = ["| processes | images/s, median | start, s |", "|---|---|---|"]
+    for processes, found in clocks.items():
+        rate, start_s = (statistics.median(getattr(clock, name) for clock in found) for name in ("rate", "start_s"))
+        lines.append(f"| {processes} | {rate:,.0f} | {start_s:.1f} |")
+    told = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"Two are {statistics.median(ratios):.2f} times as fast as one (rounds: {told}).",
+            f"{ROWS:,} pictures an epoch, batch {BATCH}, {EPOCHS} epochs, {ROUNDS} rounds, {THREADS} thread a process.",
+        ]
+    )
+
+
+def timed(processes: int, images: Any, labels: Any) -> Clock:
+    clock = Clock()
+    train(processes, images, labels, hear=clock.hear, epochs=EPOCHS, checkpoint_every_s=10.0)
+    return clock
+
+
+def train(
+    processes: int,
+    images: Any,
+    labels: Any,
+    *,
+    hear: Callable[[Any], None],
+    epochs: int,
+    checkpoint_every_s: float = 1.0,
+    stop_requested: Callable[[], bool] = lambda: False,
+) -> Any:
+    """The trained network."""
+    from modeltap.domain.features import FeatureBatch, FeatureSpec
+    from modeltap.recipe.architectures import find_architecture
+    from modeltap.recipe.parse import parse_recipe
+    from modeltap.training.distributed import train_distributed
+    from modeltap.training.network import train_network
+    from modeltap.training.trained import Assignment, TrainingData
+
+    layers = [
+        {"conv2d": {"filters": 32, "kernel": 3, "activation": "relu"}},
+        {"maxpool2d": {"size": 2}},
+        "flatten",
+        {"dense": {"units": 10, "activation": "softmax"}},
+    ]
+    recipe = parse_recipe(
+        {
+            "task": "image-classification",
+            "model": {"architecture": "sequential", "layers": layers},
+            "optimizer": {"name": "adam", "lr": 0.001},
+            "epochs": epochs,
+            "batch_size": BATCH,
+            "distributed": {"processes": processes},
+        }
+    )
+    data = TrainingData(
+        train=FeatureBatch(features=images), train_target=labels, val=FeatureBatch(features=images[:0]), val_target=labels[:0]
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        given = Assignment(
+            recipe=recipe,
+            spec=FeatureSpec(shape=images.shape[1:]),
+            data=data,
+            labels=[str(digit) for digit in range(10)],
+            threads=THREADS,
+            workdir=Path(folder),
+            report=hear,
+            stop_requested=stop_requested,
+            checkpoint_every_s=checkpoint_every_s,
+        )
+        return (train_network if processes == 1 else train_distributed)(given, find_architecture("sequential"))
