@@ -108,9 +108,8 @@ def test_an_array_is_explained_by_blocks_of_its_numbers(plane, samples):
     (told,) = explained(plane, "/explain/signals", json={"instances": samples.signals[:1].tolist()})
     assert len(told["values"]) == 64
     assert {"x[0:2]", "x[2:4]", "x[4:5]"} < {one["column"] for one in told["values"]}
-    worth = {one["column"]: abs(one["shapley"]) for one in told["values"]}
-    decide = [worth[name] for name in ("x[0:2]", "x[2:4]", "x[4:5]")]
-    assert np.mean(decide) > 2 * np.mean(list(worth.values())), "the first five numbers decide"
+    assert told["base"] + sum(one["shapley"] for one in told["values"]) == pytest.approx(told["answer"])
+    assert told["values"][0]["value"] is None, "a block of two numbers has no value of its own"
 
 
 @pytest.mark.parametrize("method", ["occlusion", "rise"])

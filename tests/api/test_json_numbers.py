@@ -16,7 +16,7 @@ from modeltap.api.tensors import ColumnTensors, GraphTensors
 from modeltap.data.rows import RowReader
 from modeltap.domain.dataset import Column, Schema
 from modeltap.domain.signature import NUMPY_DTYPE, Signature, TensorSpec
-from modeltap.errors import ModeltapError
+from modeltap.errors import InvalidInput, InvalidValue
 
 NUMERIC = sorted(set(NUMPY_DTYPE) - {"BYTES", "FP16"})
 EDGES = [
@@ -41,11 +41,12 @@ def slow(body: bytes) -> bytes:
 
 
 def outcome(reader: Any, body: bytes) -> Any:
-    """Types, shapes and bits of what was read, or the kind of failure."""
+    """Types, shapes and bits of what was read, or that it was refused: of a request with two mistakes one reader may find the
+    one, and the other the other."""
     try:
         batch, rows = reader.read(parse_request(body).tensors)
-    except ModeltapError as problem:
-        return type(problem)
+    except (InvalidInput, InvalidValue):
+        return "refused"
     told = {name: values.tolist() if values.dtype == object else values.tobytes() for name, values in batch.items()}
     return rows, told, {name: (values.dtype, values.shape) for name, values in batch.items()}
 

@@ -10,6 +10,7 @@ import onnx
 import pytest
 from workshop import Workshop
 
+from modeltap.bundle.background import BACKGROUND
 from modeltap.bundle.card import write_card
 from modeltap.bundle.files import ARCHITECTURE, CARD, GOLDEN, GRAPH, MANIFEST, RECIPE, WEIGHTS, bundle_files, open_bundle
 from modeltap.bundle.golden import Golden
@@ -34,7 +35,7 @@ def twice(workshop: Workshop) -> list[dict[str, bytes]]:
 
 def test_equal_trainings_give_equal_bytes_but_for_the_name_on_the_card(twice):
     one, two = twice
-    assert set(one) == set(two) == {MANIFEST, GRAPH, GOLDEN, CARD, RECIPE, WEIGHTS, ARCHITECTURE}
+    assert set(one) == set(two) == {MANIFEST, GRAPH, GOLDEN, CARD, RECIPE, WEIGHTS, ARCHITECTURE, BACKGROUND}
     assert {name for name in one if one[name] != two[name]} <= {CARD}
     assert one[CARD].replace(b"# one", b"# two") == two[CARD]
 

@@ -384,7 +384,7 @@ def test_equal_data_gives_equal_bytes():
     ("transforms", "told"),
     [
         ({"columns": {"x": "one-hot"}}, "'x' is a number; allowed: auto, standardize, min-max, log, none, drop"),
-        ({"columns": {"c": "log"}}, "'c' is a category; allowed: auto, one-hot, embedding, ordinal, drop"),
+        ({"columns": {"c": "log"}}, "'c' is a category; allowed: auto, one-hot, embedding, ordinal, codes, drop"),
         ({"columns": {"xx": "log"}}, "did you mean 'x'"),
     ],
 )

@@ -76,6 +76,9 @@ class World(NamedTuple):
                     part.update({name: value for name, value in things.items() if name in given})
             if is_right and isinstance(case.body, dict):
                 case.body.pop("upstream", None)  # would start any program, and ask any machine
+                if route == ("POST", "/api/jobs") and is_there:  # one of a kind that what there is suffices for
+                    training = {"kind": "train", "dataset": NAME, "recipe": TREES}
+                    case.body = {name: value for name, value in case.body.items() if name == "target"} | training
             if case.operation.path == "/api/datasets" and case.method == "POST" and is_time(case.query.get("wait", 0)):
                 case.query["wait"] = 0  # nobody works on the job here
 
@@ -133,11 +136,14 @@ def things_of(front: ControlFront) -> tuple[Things, dict[Route, Things]]:
         "target": "kind",
         "set": {},
         "limits": {"rpm": 3, "budget_day": "1.50"},
+        "priority": "normal",
+        "threads": 1,
+        "memory_bytes": 1 << 30,
     }
     own = {
         ("POST", "/api/tenants"): {"name": "another"},
         ("POST", "/api/deployments"): {"name": NAME, "model": f"{NAME}@1", "terms": {}},
-        ("POST", "/api/jobs/{job_id}/{action}"): {"job_id": waiting["id"]},
+        ("POST", "/api/jobs/{job_id}/{action}"): {"job_id": waiting["id"], "action": "pause"},
         ("DELETE", "/api/datasets/{ref}"): {"ref": "spare"},
     }
     return things, own

@@ -52,7 +52,7 @@ def please(case: Case, is_there: bool) -> None:
 
 @pytest.fixture(scope="module")
 def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Described]:
-    """One deployment, `double`: x FP32 (N, 4) → y = 2 x."""
+    """One deployment, `double`: x FP32 (N, 4) → y = 2 x; a graph of bare tensors, which is not explained."""
     folder = tmp_path_factory.mktemp("plane")
     make_metered_home(folder / "home", folder)
     with serving(folder / "home") as server:
@@ -70,4 +70,4 @@ def test_a_path_refuses_what_its_description_does_not_allow(described: Described
 @pytest.mark.parametrize("route", ROUTES, ids=" ".join)
 def test_a_path_keeps_to_its_description(described: Described, route: Route) -> None:
     statuses = described.hold(route, GenerationMode.POSITIVE, please, num=NUM)
-    assert min(statuses) < 300, f"nothing but refusals: {statuses}"
+    assert min(statuses) < 300 or route[1].startswith("/explain"), f"nothing but refusals: {statuses}"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from modeltap.domain.dataset import Column, Schema
 from modeltap.domain.model import EngineChoice, Lineage, Manifest
-from modeltap.domain.signature import Batch, Signature
+from modeltap.domain.signature import Batch, Signature, TensorSpec
 from modeltap.errors import InvalidInput
 from modeltap.explain.page import explanations_page
 from modeltap.explain.plan import METHODS, Wish, form_of, plan_explanation
@@ -34,7 +34,7 @@ def manifest(columns: Any, *, task: str, labels: tuple[str, ...] = LABELS, **mor
     return Manifest(
         task=task,
         architecture="linear",
-        signature=Signature((), ()),
+        signature=Signature((), (TensorSpec("y", "FP32", (-1, len(labels)) if labels else (-1,)),)),
         engine=EngineChoice(),
         schema=Schema(form="table", columns=tuple(columns)),
         output="y",
@@ -45,6 +45,9 @@ def manifest(columns: Any, *, task: str, labels: tuple[str, ...] = LABELS, **mor
 
 
 PIXELS = Column(name="x", kind="image", shape=(8, 8))
+VECTOR = msgspec.structs.replace(
+    manifest(COLUMNS, task="tabular-regression", labels=()), signature=Signature((), (TensorSpec("y", "FP32", (-1, 4)),))
+)
 TABLE = manifest(COLUMNS, task="tabular-classification")
 NUMBER = manifest(COLUMNS, task="tabular-regression", labels=())
 PICTURE = manifest([Column(name="x", kind="image", shape=(8, 9))], task="image-classification")
@@ -213,6 +216,7 @@ def test_a_text_without_words_or_with_too_many_is_refused(text):
         (manifest([Column(name="text", kind="text")], task="text-embedding", labels=()), "gives vectors"),
         (manifest([], task="tensors", labels=()), "bare tensors"),
         (manifest(COLUMNS, task="tensors", labels=()), "bare tensors"),
+        (VECTOR, "several numbers"),
         (manifest(COLUMNS, task="tabular-classification", is_batched=False), "bare tensors"),
         (
             manifest([*COLUMNS, Column(name="x", kind="image", shape=(8, 8))], task="tabular-classification"),

@@ -14,7 +14,7 @@ from modeltap.bundle.golden import replay_golden
 from modeltap.data.rows import RowReader
 from modeltap.engines.select import open_engine
 
-NUM_ROWS = 150
+NUM_ROWS = 240
 TREES = {"model": {"architecture": "auto", "architectures": ["gradient-boosting"], "time_budget": 3600}}
 
 

@@ -25,7 +25,7 @@ from modeltap.api.replays import Replays
 from modeltap.api.request_id import request_id_of
 from modeltap.api.watch import Watch, traceparent_for
 from modeltap.domain.tenant import ANONYMOUS, ANONYMOUS_KEY_ID
-from modeltap.errors import Broken, ModeltapError, Unauthenticated
+from modeltap.errors import Broken, DeadlinePassed, ModeltapError, Unauthenticated
 from modeltap.serving.call import Call
 from modeltap.serving.plane import Plane
 from modeltap.serving.submission import ClientGone
@@ -152,7 +152,7 @@ class Door:
         )
 
     def _failed(self, path: str, call: Call | None, problem: ModeltapError) -> Answer:
-        if call is not None:
+        if call is not None and not _was_charged(call, problem):
             self._plane.fail(call, problem)
         return failed_answer(path, problem)
 
@@ -205,6 +205,11 @@ def whole(answer_with: Handler) -> Callable[[Scope, Receive, Call], Awaitable[An
         return answer
 
     return answered
+
+
+def _was_charged(call: Call, problem: ModeltapError) -> bool:
+    """Whether it was stopped and settled at what ran until then: the answer that says so also tells what that cost."""
+    return isinstance(problem, DeadlinePassed) and call.ticket is not None and call.ticket.state == "settled"
 
 
 def named(failure: Exception, request_id: str) -> ModeltapError:

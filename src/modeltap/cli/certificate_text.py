@@ -78,7 +78,7 @@ def _gain(certificate: Mapping[str, Any]) -> str:
 def _evidence(certificate: Mapping[str, Any]) -> str:
     c = certificate
     if c.get("num_tokens"):
-        documents = f"{c['num_tokens']:,} tokens of {c['num_samples']:,} documents"
+        documents = f"{c['num_tokens']:,} tokens" + (f" of {c['num_samples']:,} documents" if c["num_samples"] else "")
         return f"on {documents}, {c['evidence']}; {c['num_streams']} texts at a time"
     chance = "" if c.get("p_value") is None else f"; by chance alone: p = {c['p_value']:.2g} (McNemar)"
     return f"on {c['num_samples']:,} rows, {c['evidence']}{chance}; {c['num_streams']} requests at a time"

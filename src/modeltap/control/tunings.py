@@ -16,7 +16,7 @@ from modeltap.domain.job import TRIALS_FILE, Job
 from modeltap.domain.names import parse_name
 from modeltap.domain.recipe import Recipe
 from modeltap.domain.tuning import Trial
-from modeltap.errors import InvalidInput, InvalidRecipe, MissingExtra, NotFound
+from modeltap.errors import InvalidInput, InvalidRecipe, MissingExtra
 from modeltap.recipe.document import apply_settings, expand, load_document
 from modeltap.recipe.parse import parse_recipe
 from modeltap.recipe.render import recipe_document
@@ -105,10 +105,8 @@ class Tunings:
         return job
 
     def trials(self, job_id: str) -> list[Trial]:
-        """Those of a search so far, in the order of their numbers. Raises NotFound."""
+        """Those of a search so far, in the order of their numbers; none of another job. Raises NotFound."""
         job = self._jobs.get(job_id)
-        if job.kind != "tune":
-            raise NotFound(f"{job_id} is no search, so it has no trials")
         try:
             content = (self._home / "jobs" / job.id / TRIALS_FILE).read_bytes()
         except FileNotFoundError:  # none has begun

@@ -44,8 +44,8 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     measure: Measure
     evidence: str
     """Where the samples are from."""
-    num_samples: int
-    """Documents or rows: what both answered, and what is drawn again for the interval."""
+    num_samples: int = 0
+    """Documents or rows: what both answered, and what is drawn again for the interval; 0 where the oldest form did not say."""
     num_tokens: int = 0
     """Of the documents; 0 where rows were compared."""
     parent_value: float

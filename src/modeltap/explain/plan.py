@@ -67,6 +67,11 @@ def form_of(manifest: Manifest) -> Form:
     features = manifest.schema.features
     if not features or not manifest.is_batched or manifest.task == tensors.TASK.name:
         raise InvalidInput("the model is a graph of bare tensors, and only answers that are a class or a number are explained")
+    answer = next((spec for spec in manifest.signature.outputs if spec.name == manifest.output), None)
+    if answer is None or len(answer.shape) != (2 if manifest.labels else 1):
+        raise InvalidInput(
+            "the model answers with several numbers, and only answers that are a class or a number are explained"
+        )
     if len(features) == 1:
         (only,) = features
         if only.kind == "text":

@@ -96,8 +96,8 @@ def _walk(part: Any, columns: Sequence[int], facts: list[Facts]) -> None:
 
 
 def _read_asked(chosen: Any, last: Any, columns: Sequence[int], facts: list[Facts]) -> None:
-    """Where the trees at the end ask columns that came through as they were, or scaled: training values stand just there, and
-    a rounded one goes the other way."""
+    """Where the trees at the end ask columns that came through as they were, or scaled. Of boosted ones, values of training
+    stand just there, and a rounded one goes the other way."""
     names = getattr(chosen, "output_indices_", {})
     asked = _thresholds(last, getattr(last, "n_features_in_", -1))
     bins = getattr(getattr(last, "_bin_mapper", None), "bin_thresholds_", None)
@@ -115,7 +115,8 @@ def _read_asked(chosen: Any, last: Any, columns: Sequence[int], facts: list[Fact
                 rows[:, at] = values
                 values = scaler.inverse_transform(rows)[:, at]
             one = facts[columns[place]]
-            one.exact += values[np.isfinite(values)][:MAX_KEPT].tolist()
+            if bins is not None:  # other trees ask between the values that training had
+                one.exact += values[np.isfinite(values)][:MAX_KEPT].tolist()
             _keep(one, values)
 
 
