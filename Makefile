@@ -8,9 +8,11 @@ EXTRAS := train,llm,keras,sklearn,postgres,s3,dev
 CLIENTS := .clients/now/.installed .clients/old/.installed
 # A file's tests stay together, so that what they share is made once.
 PYTEST := $(BIN)/pytest -n 2 --dist loadfile
+# Tests that go through what is compiled.
+COMPILED_TESTS := tests/tidy/test_compiled_modules.py tests/api/test_hot_path.py tests/api/test_inference_plans.py
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check clients wheel bench clean
+.PHONY: help up test check clients wheel wheel-check bench clean
 
 help:
 	@echo "make up      set up, run the demo, then serve on http://127.0.0.1:8000"
@@ -18,6 +20,7 @@ help:
 	@echo "make check   set up, run the whole gate: format, lint, types, imports, tests"
 	@echo "make clients install the foreign clients that the tests try, each kind in a place of its own"
 	@echo "make wheel   build dist/modeltap-*.whl with its hot path compiled; needs a C compiler"
+	@echo "make wheel-check  build the wheel, run the tests of the hot path on what is in it"
 	@echo "make bench   set up, run the benchmarks"
 	@echo "make clean   remove what set-up and checks made"
 
@@ -41,6 +44,10 @@ wheel: $(INSTALLED)
 	@# In a copy: compiled modules beside the sources would be imported in their place.
 	rm -rf build/wheel && mkdir -p build/wheel && cp -r src pyproject.toml README.md LICENSE build/wheel
 	HATCH_BUILD_HOOK_ENABLE_MYPYC=1 $(BIN)/pip wheel --disable-pip-version-check --no-deps --wheel-dir dist build/wheel
+
+wheel-check: wheel
+	rm -rf build/compiled && $(BIN)/python -m zipfile -e "$$(ls -t dist/modeltap-*.whl | head -1)" build/compiled
+	MODELTAP_TEST_COMPILED=1 PYTHONPATH=build/compiled $(BIN)/pytest -p no:cacheprovider $(COMPILED_TESTS)
 
 bench: $(INSTALLED)
 	$(BIN)/pip install -c constraints.txt -e '.[$(EXTRAS),bench]'

@@ -17,7 +17,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+
+from benchmarks.serving.process import told_by
 
 ADULT = Path(__file__).parents[2] / "shared" / "data" / "adult"
 COLUMNS = (
@@ -60,14 +61,14 @@ def measure(options: argparse.Namespace | None = None) -> str:
         for name in ("train", "test"):
             _write_table(ADULT / f"{name}.csv", Path(folder) / f"{name}.csv")
         with _serving(home) as url:
-            _command(home, "data", "add", f"{folder}/train.csv", "--test", f"{folder}/test.csv", "--name", "adult")
+            told_by(home, "data", "add", f"{folder}/train.csv", "--test", f"{folder}/test.csv", "--name", "adult")
             settings = ["--set", "model.architecture=auto", "--set", f"model.time_budget={budget}"]
             settings += ["--set", f"threads={threads}"] if threads else []
             start_s, start_cpu_s = time.monotonic(), _children_cpu_s()
             words = ["train", "adult", "--task", "tabular-classification", "--target", "income", *settings]
-            result = _command(home, *words)
+            result = told_by(home, *words)
             fit_s, cpu_s = time.monotonic() - start_s, _children_cpu_s() - start_cpu_s
-            _command(home, "deploy", result["id"], "--name", "income")
+            told_by(home, "deploy", result["id"], "--name", "income")
             request_ms = _request_ms(url, (home / "admin.key").read_text().strip())
             engine_ms = _engine_ms(home, result["digest"])
     test = result["metrics"]["test"]
@@ -106,16 +107,6 @@ def _serving(home: Path) -> Iterator[str]:
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait()
-
-
-def _command(home: Path, *words: str) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-m", "modeltap", *words, "--home", str(home), "--json"], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(words)}: {done.stdout}{done.stderr}")
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
 
 
 def _children_cpu_s() -> float:

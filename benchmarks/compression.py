@@ -10,20 +10,17 @@ import argparse
 import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-from benchmarks.serving.process import ROOT, own_environment
+from benchmarks.serving.process import told_by
 
 MNIST = Path(__file__).parents[2] / "shared" / "data" / "mnist.npz"
 EPOCHS = 3
 BATCH_SIZE = 64
-LIMIT_S = 3600
 REFERENCE = [
     {"conv2d": {"filters": 32, "kernel": 3, "activation": "relu"}},
     {"maxpool2d": {"size": 2}},
@@ -74,7 +71,7 @@ def measure(arguments: argparse.Namespace) -> str:
 
 
 def _measure(home: Path, folder: Path, epochs: int) -> str:
-    _command(home, "data", "add", str(MNIST), "--name", "mnist")
+    told_by(home, "data", "add", str(MNIST), "--name", "mnist")
     lines = [
         "| parent | method | accuracy of both | points worse, 95 % | size | rows/s | p50 | seconds | outcome |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -84,7 +81,7 @@ def _measure(home: Path, folder: Path, epochs: int) -> str:
         recipe.write_text(
             json.dumps({"model": {"architecture": "sequential", "layers": layers}, "epochs": epochs, "batch_size": BATCH_SIZE})
         )
-        _command(home, "train", "mnist", "--task", "image-classification", "--recipe", str(recipe), "--name", name)
+        told_by(home, "train", "mnist", "--task", "image-classification", "--recipe", str(recipe), "--name", name)
         for number, options in enumerate(RUNS[name]):
             lines.append(_row(home, name, f"{name}-{number}", options))
             print(lines[-1], file=sys.stderr, flush=True)
@@ -97,7 +94,7 @@ def _measure(home: Path, folder: Path, epochs: int) -> str:
 
 def _row(home: Path, parent: str, name: str, options: list[str]) -> str:
     begun_s = time.monotonic()
-    result = _command(home, "compress", f"{parent}@1", *options, "--name", name)
+    result = told_by(home, "compress", f"{parent}@1", *options, "--name", name)
     took_s = time.monotonic() - begun_s
     c = result["certificate"]
     low, high = c["drop_interval"]
@@ -110,22 +107,3 @@ def _row(home: Path, parent: str, name: str, options: list[str]) -> str:
         f" | {1e6 * c['parent_p50_s']:.0f}, {1e6 * c['child_p50_s']:.0f} µs"
         f" | {took_s:.0f} | {result['state']}{': ' + '; '.join(c['reasons']) if c['reasons'] else ''} |"
     )
-
-
-def _command(home: Path, *words: str) -> Any:
-    """The JSON document of a command that succeeds."""
-    done = subprocess.run(
-        [sys.executable, "-m", "modeltap", *words, "--json"],
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        cwd=ROOT,
-        env={**own_environment(), "MODELTAP_HOME": str(home)},
-        timeout=LIMIT_S,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(
-            f"`modeltap {' '.join(words[:2])}` ended with {done.returncode}: {(done.stdout + done.stderr)[-600:]}"
-        )
-    return json.loads(done.stdout)

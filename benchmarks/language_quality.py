@@ -11,8 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -21,7 +19,7 @@ from typing import Any
 
 import httpx
 
-from benchmarks.serving.process import ROOT, own_environment
+from benchmarks.serving.process import told_by
 
 TEXT = Path(__file__).parents[2] / "shared" / "data" / "tinyshakespeare.txt"
 NUM_TEXTS, TOKENS, PROMPTS_AT_ONCE = 50, 64, 64
@@ -35,7 +33,6 @@ RECIPE = {
     "model.vocabulary": 1024,
     "batch_size": 12,
 }
-LIMIT_S = 3600
 
 
 def add_options(group: Any) -> None:
@@ -57,16 +54,16 @@ def measure(arguments: argparse.Namespace) -> str:
 def _measure(home: Path, folder: Path, steps: int) -> str:
     text = folder / "text.txt"
     text.write_text(TEXT.read_text(encoding="utf-8") if TEXT.exists() else _shipped(), encoding="utf-8")
-    _command(home, "data", "add", str(text), "--name", NAME)
+    told_by(home, "data", "add", str(text), "--name", NAME)
     options = [f"--set={key}={value}" for key, value in {**RECIPE, "steps": steps}.items()]
-    _command(home, "train", NAME, "--task", "text-generation", "--name", NAME, *options)
+    told_by(home, "train", NAME, "--task", "text-generation", "--name", NAME, *options)
     versions = {"float32": f"{NAME}@1"}
     for weights in ("int8", "int4"):
-        done = _command(home, "compress", f"{NAME}@1", f"--{weights}", "--max-drop", "10")
+        done = told_by(home, "compress", f"{NAME}@1", f"--{weights}", "--max-drop", "10")
         versions[weights] = done["version"]
     for weights, version in versions.items():
-        _command(home, "deploy", version, "--name", weights)
-    _command(home, "models", "export", f"{NAME}@1", str(folder / "model.zip"))
+        told_by(home, "deploy", version, "--name", weights)
+    told_by(home, "models", "export", f"{NAME}@1", str(folder / "model.zip"))
     with zipfile.ZipFile(folder / "model.zip") as archive:
         archive.extractall(folder / "model")
     texts = _texts(text.read_text(encoding="utf-8"), folder / "model")
@@ -150,25 +147,6 @@ def _shipped() -> str:
     from pydoc_data.topics import topics
 
     return "\n\n".join(topics.values())
-
-
-def _command(home: Path, *words: str) -> Mapping[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-m", "modeltap", *words, "--json"],
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        cwd=ROOT,
-        env={**own_environment(), "MODELTAP_HOME": str(home)},
-        timeout=LIMIT_S,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(
-            f"`modeltap {' '.join(words[:2])}` ended with {done.returncode}: {(done.stdout + done.stderr)[-600:]}"
-        )
-    document: Mapping[str, Any] = json.loads(done.stdout)
-    return document
 
 
 def _stop(pid: int) -> None:

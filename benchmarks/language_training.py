@@ -2,20 +2,23 @@
 torch loop over a network of the same size as GPT-2 has it.
 
 4 layers, width 128, 4 heads, blocks of 64 bytes, 12 a batch, 2,000 steps, AdamW 0.001 with a cosine and 100 steps of warm-up.
-One thread each. The two take turns, a tenth of the steps each time, so that the machine's moods meet both; what is counted is
-processor time, which other processes disturb less. Budgets: a validation loss of 1.88
-or less, in no more time than the plain loop (ratio 1.00 or less).
+The plain loop computes in float32, as torch does unless it is told otherwise; ours once as it decides itself (`precision:
+auto`) and once in float32. A process and a thread each. They take turns, a tenth of the steps each time, so that the machine's
+moods meet all; what is counted is processor time, which other processes disturb less. Tokenizer and the validation after every
+tenth are part of our time, imports and the validation at the end of nobody's. Budgets: a validation loss of 1.88 or less, in
+no more time than the plain loop (ratio 1.00 or less).
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import multiprocessing
 import statistics
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -31,122 +34,142 @@ def add_options(group: Any) -> None:
 
 
 def measure(arguments: argparse.Namespace) -> str:
-    """A Markdown table with the loss, the time and the ratio of both."""
-    import torch
-
-    torch.set_num_threads(THREADS)
+    """A Markdown table with the loss, the time and the ratio of all."""
     steps = arguments.language_steps
-    text = TEXT.read_text(encoding="utf-8")
-    edge = len(text) * 9 // 10
-    plain = _plain(text[:edge], text[edge:], steps)
-    own = _Turns(text[:edge], text[edge:], steps)
-    spent: dict[str, list[float]] = {"plain": [], "own": []}
+    runs = {name: _Turns(work, steps) for name, work in LOOPS.items()}
+    spent: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(TURNS):
-        for name in ("plain", "own") if turn % 2 else ("own", "plain"):
-            started = time.process_time()
-            next(plain) if name == "plain" else own.go(turn)
-            spent[name].append(time.process_time() - started)
-    plain_loss = next(plain)
-    own_loss = own.finish()
-    ratio = statistics.median(ours / theirs for ours, theirs in zip(spent["own"], spent["plain"], strict=True))
-    rows = [
-        ("plain torch loop", plain_loss, sum(spent["plain"]), 1.0),
-        ("modeltap", own_loss, sum(spent["own"]), ratio),
-    ]
-    lines = [
-        "| loop | validation loss, all of it | processor s for all steps | of the plain loop's time, median of turns |",
-        "|---|---|---|---|",
-    ]
-    lines += [f"| {name} | {loss:.3f} | {total_s:.1f} | {of:.2f} |" for name, loss, total_s, of in rows]
+        for name in runs if turn % 2 else reversed(runs):
+            spent[name].append(runs[name].go())
+    first = next(iter(runs))
+    lines = ["| loop | parameters | validation loss, all of it | processor s | of the plain loop's, median of turns |"]
+    lines.append("|---|---|---|---|---|")
+    for name, run in runs.items():
+        loss, parameters = run.finish()
+        ratio = statistics.median(ours / theirs for ours, theirs in zip(spent[name], spent[first], strict=True))
+        lines.append(f"| {name} | {parameters:,} | {loss:.3f} | {sum(spent[name]):.1f} | {ratio:.2f} |")
     return "\n".join([*lines, "", f"{steps:,} steps, {THREADS} thread, {TURNS} turns."])
 
 
 class _Turns:
-    """The training that jobs run, in a thread that waits at the end of each turn; start and tokenizer are in the first one,
-    what follows the last step (saving, measuring, samples) in none."""
+    """A loop in a process of its own, which takes a tenth of its steps when it is told to."""
 
-    def __init__(self, train: str, val: str, steps: int) -> None:
-        self._train, self._val, self._steps = train, val, steps
-        self._asked = 0
-        self._may_go, self._waits = threading.Semaphore(0), threading.Semaphore(0)
-        self._limit = 0
-        self._loss = math.nan
-        self._thread = threading.Thread(target=self._run, daemon=True)
+    def __init__(self, work: Callable[[_Clock, int], tuple[float, int]], steps: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_work, args=(work, theirs, steps), daemon=True)
+        self._process.start()
+        self._pipe.recv()
 
-    def go(self, turn: int) -> None:
-        self._limit = (turn + 1) * self._steps // TURNS
-        if turn:
-            self._may_go.release()
-        else:
-            self._thread.start()
-        self._waits.acquire()
+    def go(self) -> float:
+        """Processor seconds of the next tenth."""
+        self._pipe.send("go")
+        spent_s: float = self._pipe.recv()
+        return spent_s
 
-    def finish(self) -> float:
-        self._may_go.release()
-        self._thread.join()
-        return self._loss
+    def finish(self) -> tuple[float, int]:
+        """Validation loss and parameters."""
+        self._pipe.send("end")
+        ended: tuple[float, int] = self._pipe.recv()
+        self._process.join()
+        return ended
 
-    def _stop_requested(self) -> bool:
+
+class _Clock:
+    """In the loop's process: stands still from one turn to the next."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+
+    def begin(self) -> None:
+        self._pipe.send("ready")
+        self._wait()
+
+    def end_turn(self) -> None:
+        self._pipe.send(time.process_time() - self._began_s)
+        self._wait()
+
+    def _wait(self) -> None:
+        self._pipe.recv()
+        self._began_s = time.process_time()
+
+
+def _work(work: Callable[[_Clock, int], tuple[float, int]], pipe: Connection, steps: int) -> None:
+    import torch
+
+    torch.set_num_threads(THREADS)
+    pipe.send(work(_Clock(pipe), steps))
+
+
+def _parts() -> tuple[str, str]:
+    text = TEXT.read_text(encoding="utf-8")
+    edge = len(text) * 9 // 10
+    return text[:edge], text[edge:]
+
+
+def _own(clock: _Clock, steps: int, precision: str = "auto") -> tuple[float, int]:
+    """The training that jobs run; what follows the last step and its validation (saving, measuring, samples) is in no turn."""
+    import transformers  # noqa: F401  both import what they need before they begin
+
+    from modeltap.data.texts import Sample
+    from modeltap.recipe.parse import parse_recipe
+    from modeltap.training.language.fit import LanguageAssignment, fit_language
+    from modeltap.training.language.loop import LanguageLoop  # noqa: F401
+
+    gpt = {"architecture": "gpt", "layers": LAYERS, "width": WIDTH, "heads": HEADS, "context": CONTEXT, "vocabulary": "bytes"}
+    recipe = parse_recipe(
+        {
+            "task": "text-generation",
+            "model": gpt,
+            "steps": steps,
+            "batch_size": BATCH,
+            "precision": precision,
+            "optimizer": {"lr": LR},
+            "schedule": {"floor": FLOOR, "warmup": WARMUP},
+        }
+    )
+    train, val = _parts()
+    asked = 0
+
+    def stop_requested() -> bool:
         """Asked before every step: waits where a turn ends."""
-        if self._asked == self._limit:
-            self._waits.release()
-            self._may_go.acquire()
-        self._asked += 1
+        nonlocal asked
+        if asked and asked % (steps // TURNS) == 0:
+            clock.end_turn()
+        asked += 1
         return False
 
-    def _run(self) -> None:
-        import torch
+    def report(progress: Any) -> None:
+        """The last turn ends with the last validation."""
+        nonlocal asked
+        if progress.phase == "evaluate" and asked == steps:
+            asked = -1
+            clock.end_turn()
 
-        from modeltap.data.texts import Sample
-        from modeltap.recipe.parse import parse_recipe
-        from modeltap.training.language.fit import LanguageAssignment, fit_language
-
-        torch.set_num_threads(THREADS)
-        gpt = {
-            "architecture": "gpt",
-            "layers": LAYERS,
-            "width": WIDTH,
-            "heads": HEADS,
-            "context": CONTEXT,
-            "vocabulary": "bytes",
-        }
-        recipe = parse_recipe(
-            {
-                "task": "text-generation",
-                "model": gpt,
-                "steps": self._steps,
-                "batch_size": BATCH,
-                "optimizer": {"lr": LR},
-                "schedule": {"floor": FLOOR, "warmup": WARMUP},
-            }
-        )
-
-        def report(progress: Any) -> None:
-            """The last turn ends with the last validation."""
-            if progress.phase == "evaluate" and self._asked == self._steps and self._limit == self._steps:
-                self._limit = -1
-                self._waits.release()
-                self._may_go.acquire()
-
-        with tempfile.TemporaryDirectory() as folder:
-            trained = fit_language(
-                LanguageAssignment(
-                    recipe=recipe,
-                    samples={"train": [Sample(text=self._train)], "val": [Sample(text=self._val)], "test": []},
-                    base={},
-                    base_digest="",
-                    threads=THREADS,
-                    workdir=Path(folder),
-                    report=report,
-                    stop_requested=self._stop_requested,
-                    checkpoint_every_s=10.0,
-                )
+    clock.begin()
+    with tempfile.TemporaryDirectory() as folder:
+        trained = fit_language(
+            LanguageAssignment(
+                recipe=recipe,
+                samples={"train": [Sample(text=train)], "val": [Sample(text=val)], "test": []},
+                base={},
+                base_digest="",
+                threads=THREADS,
+                workdir=Path(folder),
+                report=report,
+                stop_requested=stop_requested,
+                checkpoint_every_s=10.0,
             )
-        self._loss = trained.surprises["val"].loss
+        )
+    return trained.surprises["val"].loss, trained.language.parameters
 
 
-def _plain(train: str, val: str, steps: int) -> Iterator[float]:
-    """A turn each time, then the loss on all of the validation part."""
+def _own_float32(clock: _Clock, steps: int) -> tuple[float, int]:
+    return _own(clock, steps, "float32")
+
+
+def _plain(clock: _Clock, steps: int) -> tuple[float, int]:
+    """By hand."""
     import torch
     from torch import nn
     from torch.nn import functional
@@ -181,6 +204,8 @@ def _plain(train: str, val: str, steps: int) -> Iterator[float]:
                 x = block(x)
             return functional.linear(self.norm(x), self.tokens.weight)
 
+    train, val = _parts()
+    clock.begin()
     torch.manual_seed(0)
     data, held_out = (torch.frombuffer(bytearray(part.encode()), dtype=torch.uint8).long() for part in (train, val))
     network = Network()
@@ -195,16 +220,19 @@ def _plain(train: str, val: str, steps: int) -> Iterator[float]:
         window = data[torch.randint(0, len(data) - CONTEXT, (BATCH, 1)) + span]
         loss = functional.cross_entropy(network(window[:, :-1]).flatten(0, 1), window[:, 1:].flatten())
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         if (step + 1) % (steps // TURNS) == 0:
-            yield float(loss.detach())
+            clock.end_turn()
     with torch.no_grad():
         blocks = held_out[: (len(held_out) - 1) // CONTEXT * CONTEXT + 1]
         inputs, targets = blocks[:-1].view(-1, CONTEXT), blocks[1:].view(-1, CONTEXT)
         losses = [
             functional.cross_entropy(network(some).flatten(0, 1), truth.flatten(), reduction="sum")
-            for some, truth in zip(inputs.split(128), targets.split(128), strict=True)
+            for some, truth in zip(torch.split(inputs, 128), torch.split(targets, 128), strict=True)
         ]
-    yield float(torch.stack(losses).sum() / targets.numel())
+    return float(torch.stack(losses).sum() / targets.numel()), sum(parameter.numel() for parameter in network.parameters())
+
+
+LOOPS = {"plain torch loop": _plain, "modeltap": _own, "modeltap, float32": _own_float32}

@@ -56,6 +56,9 @@ def _table(folder: Path) -> str:
         "meter, durability `process`, all limits": lambda: _meter(folder, SegmentWriter),
         f"meter, durability `power`, {GROUP} requests at a time": lambda: _power(folder),
         f"the same {GROUP} at a time without the disk's sync": lambda: _power(folder, sync=False),
+        f"ingest, a record of {GROUP} requests at a time (answered; delivered together → one row, four indexes)": lambda: (
+            _ingest(folder, together=True)
+        ),
         "ingest, a record (reserve + settle + delivered → one row, four indexes)": lambda: _ingest(folder),
     }
     times: dict[str, list[Spent]] = {name: [] for name in ways}
@@ -131,16 +134,16 @@ _writers = 0
 
 
 def _open(
-    folder: Path, kind: type[SegmentWriter], limits: Limits = PLENTY, *, power: bool = False
+    folder: Path, kind: type[SegmentWriter], limits: Limits = PLENTY, *, power: bool = False, together: bool = False
 ) -> tuple[SegmentWriter, Meter]:
     global _writers
     _writers += 1
     segments = kind(folder / "usage", f"w{_writers}", durability="power" if power else "process")
-    return segments, Meter(segments, _book(limits, limits))
+    return segments, Meter(segments, _book(limits, limits), later=(lambda _commit: None) if together else None)
 
 
-def _request(meter: Meter) -> Ticket:
-    ticket = meter.reserve(
+def _reserve(meter: Meter) -> Ticket:
+    return meter.reserve(
         request_id="req-0123456789abcdef01234567",
         tenant="acme",
         key="k1",
@@ -149,8 +152,22 @@ def _request(meter: Meter) -> Ticket:
         units=32,
         cost_nano=32_000,
     )
+
+
+def _request(meter: Meter) -> Ticket:
+    ticket = _reserve(meter)
     meter.settle(ticket, model="digits@3", units=32, queue_us=80, compute_us=900)
     return ticket
+
+
+def _turn(meter: Meter) -> None:
+    """Requests that are accepted and end in one turn of the event loop, as a server under load has them."""
+    tickets = [_reserve(meter) for _ in range(GROUP)]
+    for ticket in tickets:
+        meter.prepare(ticket, model="digits@3", units=32, queue_us=80, compute_us=900)
+    meter.commit()
+    for ticket in tickets:
+        meter.delivered(ticket)
 
 
 def _meter(folder: Path, kind: type[SegmentWriter], limits: Limits = PLENTY) -> Spent:
@@ -186,13 +203,17 @@ def _power(folder: Path, *, sync: bool = True) -> Spent:
         _empty(folder)
 
 
-def _ingest(folder: Path) -> Spent:
-    """From segments on the disk to committed rows."""
+def _ingest(folder: Path, *, together: bool = False) -> Spent:
+    """From segments on the disk to committed rows; `together` is as a server under load writes them."""
     with tempfile.TemporaryDirectory(dir=folder) as home:
         database = open_database(Path(home))
-        _, meter = _open(folder, SegmentWriter)
-        for _ in range(REQUESTS):
-            meter.delivered(_request(meter))
+        _, meter = _open(folder, SegmentWriter, together=together)
+        for _ in range(REQUESTS // GROUP):
+            if together:
+                _turn(meter)
+            else:
+                for _ in range(GROUP):
+                    meter.delivered(_request(meter))
         meter.close()
         with Stopwatch() as watch:
             done = ingest(database, folder / "usage", time.time())

@@ -23,6 +23,8 @@ from urllib.parse import urlsplit
 import httptools
 import numpy as np
 
+from benchmarks.serving.process import told_by
+
 ROOT = Path(__file__).parents[1]
 FACTOR = 5
 DEADLINE_MS = 200
@@ -223,9 +225,9 @@ def measure() -> str:
         home, graph = Path(folder) / "home", Path(folder) / f"{NAME}.onnx"
         write_graph(graph)
         with _serving(home) as port:
-            _command(home, "models", "import", str(graph), "--name", NAME)
-            _command(home, "deploy", f"{NAME}@1", "--name", NAME, "--deadline-ms", str(DEADLINE_MS))
-            figures = run_load(port, _command(home, "keys", "create")["key"], NAME, SECONDS)
+            told_by(home, "models", "import", str(graph), "--name", NAME)
+            told_by(home, "deploy", f"{NAME}@1", "--name", NAME, "--deadline-ms", str(DEADLINE_MS))
+            figures = run_load(port, told_by(home, "keys", "create")["key"], NAME, SECONDS)
     rows = [
         ("requests a second that the server can do", f"{figures.peak:.0f}", ""),
         ("requests a second that came", f"{figures.offered:.0f}", f"{FACTOR} times as many"),
@@ -261,12 +263,6 @@ def _serving(home: Path) -> Iterator[int]:
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait()
-
-
-def _command(home: Path, *words: str) -> dict[str, str]:
-    command = [sys.executable, "-m", "modeltap", *words, "--home", str(home), "--json"]
-    document: dict[str, str] = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-    return document
 
 
 def main() -> None:

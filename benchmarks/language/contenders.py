@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import httpx
 
@@ -28,6 +28,7 @@ from benchmarks.serving.process import (
     last_words,
     launched,
     own_environment,
+    told_by,
 )
 from benchmarks.serving.servers.modeltap import LIMITS
 
@@ -86,7 +87,7 @@ class Modeltap:
     def measured(self, made: Made, scratch: Path, streams: Sequence[int], seconds: float) -> Iterator[tuple[int, Load]]:
         home = prepared_home(made, scratch)
         with _serving(home, scratch / "modeltap.log") as url:
-            key = _command(home, "keys", "create", *LIMITS)["key"]
+            key = told_by(home, "keys", "create", *LIMITS)["key"]
             yield from _asked(url, key, MODEL, made, streams, seconds)
 
 
@@ -104,9 +105,9 @@ def prepared_home(made: Made, scratch: Path) -> Path:
     texts = scratch / "texts.txt"
     texts.write_text("\n".join(text for text, _ in json.loads(made.prompts.read_text())[:20]))
     with _serving(home, scratch / "preparing.log", model=""):
-        _command(home, "models", "import", str(made.folder), "--name", MODEL)
-        _command(home, "compress", f"{MODEL}@1", "--int8", "--name", f"{MODEL}-int8", "--texts", str(texts))
-        _command(home, "deploy", f"{MODEL}-int8@1", "--name", MODEL)
+        told_by(home, "models", "import", str(made.folder), "--name", MODEL)
+        told_by(home, "compress", f"{MODEL}@1", "--int8", "--name", f"{MODEL}-int8", "--texts", str(texts))
+        told_by(home, "deploy", f"{MODEL}-int8@1", "--name", MODEL)
     (home / PREPARED).touch()
     return home
 
@@ -193,22 +194,3 @@ def _wait(process: subprocess.Popen[bytes], log: Path, holds: Callable[[], bool]
         if time.monotonic() > deadline_s:
             raise DidNotStart(f"no answer in {START_LIMIT_S:.0f} s: {last_words(log)}")
         time.sleep(POLL_S)
-
-
-def _command(home: Path, *words: str) -> dict[str, Any]:
-    """The document that a command of modeltap prints. Raises DidNotStart where it fails."""
-    done = subprocess.run(
-        [sys.executable, "-m", "modeltap", *words, "--json"],
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        cwd=ROOT,
-        env={**own_environment(), "MODELTAP_HOME": str(home)},
-        timeout=START_LIMIT_S + EXTRA_S,
-        check=False,
-    )
-    if done.returncode:
-        told = " ".join((done.stdout + done.stderr).split())
-        raise DidNotStart(f"`modeltap {' '.join(words[:2])}` ended with {done.returncode}: {told[-260:]}")
-    document: dict[str, Any] = json.loads(done.stdout)
-    return document

@@ -1,6 +1,7 @@
 """`python -m benchmarks.language.raw FOLDER PROMPTS STREAMS SECONDS`: OpenVINO GenAI's own loop, ids turned into text.
 
-No process between, no server and no wire: the ceiling of a server that uses the same engine. Prints one JSON object.
+No process between, no server and no wire: the ceiling of a server that uses the same engine. A text that ended is replaced
+before the next step, in no time: no caller can be back as soon, and what waits for one is late by that. Prints one JSON object.
 """
 
 from __future__ import annotations

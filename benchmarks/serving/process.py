@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -21,6 +24,8 @@ SERVER_CORE = "0"
 LOAD_CORE = "2" if {0, 1, 2} <= os.sched_getaffinity(0) else "1"
 """Where there are only two, a server that is given both shares one with the load."""
 START_LIMIT_S = 120.0
+COMMAND_LIMIT_S = 3600.0
+"""One that trains or compresses takes minutes."""
 FORM_LIMIT_S = 5.0
 """A server that answers one form has started; another form is answered at once or not at all."""
 STOP_LIMIT_S = 15.0
@@ -30,7 +35,7 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_
 
 
 class DidNotStart(Exception):
-    """A server ended, or did not answer right in time; the text says what it told last."""
+    """A server ended, or did not answer right in time, or a command failed; the text says what it told last."""
 
 
 def pinned(command: list[str], cores: str) -> list[str]:
@@ -55,6 +60,25 @@ def free_port() -> int:
 def own_environment() -> dict[str, str]:
     """This process's environment without settings of modeltap, which would lead a command to another server."""
     return {name: value for name, value in os.environ.items() if not name.startswith("MODELTAP_")}
+
+
+def told_by(home: Path, *words: str) -> dict[str, Any]:
+    """The document that a command of modeltap prints. Raises DidNotStart where it fails."""
+    done = subprocess.run(
+        [sys.executable, "-m", "modeltap", *words, "--json"],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        cwd=ROOT,
+        env={**own_environment(), "MODELTAP_HOME": str(home)},
+        timeout=COMMAND_LIMIT_S,
+        check=False,
+    )
+    if done.returncode:
+        told = " ".join((done.stdout + done.stderr).split())
+        raise DidNotStart(f"`modeltap {' '.join(words[:2])}` ended with {done.returncode}: {told[-LONGEST_REASON:]}")
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
 
 
 def cpu_seconds(pid: int) -> float:

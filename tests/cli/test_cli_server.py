@@ -170,6 +170,8 @@ def test_a_backup_becomes_a_home(machine: Machine, tmp_path: Path) -> None:
     assert other.json("restore", str(tmp_path / "all.tar"))["home"] == str(other.home)
     try:
         assert [d["id"] for d in other.json("data", "list")["datasets"]] == ["tiny@1"]
+        assert other.json("usage")["sums"] == machine.json("usage")["sums"] != []
+        assert other.json("audit")["clean"] is True
         assert other.failure("restore", str(tmp_path / "all.tar"))["code"] == "home_in_use"
     finally:
         other.stop()

@@ -10,7 +10,7 @@ from lease_world import KEY, NEW_YEARS_EVE_S, NOW_S, TENANT, World, check_now, c
 from modeltap.domain.quota import QuotaBook, Reservation
 from modeltap.domain.quota_counters import Subject
 from modeltap.domain.quota_holder import LeaseHolder
-from modeltap.domain.quota_lease import LeaseOwner
+from modeltap.domain.quota_lease import RECALL_WAIT_S, LeaseOwner
 from modeltap.domain.tenant import Limits
 from modeltap.errors import BudgetSpent, LimitReached, RateLimited
 
@@ -160,7 +160,10 @@ def test_who_waits_for_a_worker_that_hangs_is_refused_in_time() -> None:
     while world.up["w1"] or world.down["w1"]:
         (world.deliver_up if world.up["w1"] else world.deliver_down)("w1")
     waiting = [request for request in big if request.outcome is None]
-    world.now_s += 0.3
+    world.now_s += 0.9 * RECALL_WAIT_S
+    world.tick()
+    assert waiting and not world.down["w1"], "a slow worker is not taken for one that hangs"
+    world.now_s += 0.2 * RECALL_WAIT_S
     world.tick()
     while world.up["w1"] or world.down["w1"]:
         (world.deliver_up if world.up["w1"] else world.deliver_down)("w1")

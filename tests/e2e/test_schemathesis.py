@@ -32,16 +32,15 @@ TREES = {
     "task": "tabular-classification",
     "model": {"architecture": "gradient-boosting", "max_iter": 5, "early_stopping_rounds": 0},
 }
+TRAINING = {"kind": "train", "dataset": NAME, "recipe": TREES}
 DOCUMENT = control_app(cast(Any, None)).openapi()
 FEW = 8
 FEWER: dict[Route, int] = {("POST", "/api/deployments"): 4, ("POST", "/api/gc"): 2, ("GET", "/api/backup"): 2}
 """Requests to a route, and to those that take long."""
-HARD_TO_PLEASE: set[Route] = {
-    ("POST", "/api/models/import"),
-    ("POST", "/api/deployments/{name}/rollback"),
-    ("POST", "/api/jobs/{job_id}/{action}"),
-}
-"""Want an ONNX model, a deployment that had another version, and a job that the requests before left in the right state."""
+HARD_TO_PLEASE: set[Route] = {("POST", "/api/models/import"), ("POST", "/api/deployments/{name}/rollback")}
+"""Want an ONNX model, and a deployment that had another version: chance makes neither."""
+JOB_CHANGE: Route = ("POST", "/api/jobs/{job_id}/{action}")
+"""Each request to it that names a job names one of its own, in the state that the action wants."""
 
 
 def in_order(route: Route) -> tuple[bool, str]:
@@ -66,6 +65,7 @@ class World(NamedTuple):
     described: Described
     things: Things
     own: dict[Route, Things]
+    front: ControlFront
 
     def hold(self, route: Route, mode: GenerationMode) -> set[int]:
         is_right = mode is GenerationMode.POSITIVE
@@ -78,15 +78,23 @@ class World(NamedTuple):
                 if isinstance(part, dict):
                     given = {*part, *own} if part is case.body else part
                     part.update({name: value for name, value in things.items() if name in given})
+            if route == JOB_CHANGE and is_there:
+                case.path_parameters["job_id"] = self._job_to(case.path_parameters["action"])
             if is_right and isinstance(case.body, dict):
                 case.body.pop("upstream", None)  # would start any program, and ask any machine
                 if route == ("POST", "/api/jobs") and is_there:  # one of a kind that what there is suffices for
-                    training = {"kind": "train", "dataset": NAME, "recipe": TREES}
-                    case.body = {name: value for name, value in case.body.items() if name == "target"} | training
+                    case.body = {name: value for name, value in case.body.items() if name == "target"} | TRAINING
             if case.operation.path == "/api/datasets" and case.method == "POST" and is_time(case.query.get("wait", 0)):
                 case.query["wait"] = 0  # nobody works on the job here
 
         return self.described.hold(route, mode, adjust, num=FEWER.get(route, FEW))
+
+    def _job_to(self, action: object) -> str:
+        """The id of a new job that this can be done to."""
+        job_id: str = self.front.ask("POST", "/api/jobs", json=TRAINING)["id"]
+        if action == "resume":
+            self.front.ask("POST", f"/api/jobs/{job_id}/pause")
+        return job_id
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +106,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         things, own = things_of(front)
         described = Described(opened.enter_context(front.listening()), front.admin_key)
         opened.callback(described.close)
-        yield World(described, things, own)
+        yield World(described, things, own, front)
 
 
 def make_home(home: Path) -> None:
@@ -124,7 +132,7 @@ def things_of(front: ControlFront) -> tuple[Things, dict[Route, Things]]:
     jobs = {job["kind"]: job["id"] for job in front.ask("GET", "/api/jobs")["jobs"]}
     front.ask("POST", "/api/deployments", json={"name": NAME, "model": f"{NAME}@1"})
     front.ask("POST", "/api/tenants", json={"name": NAME})
-    waiting = front.ask("POST", "/api/jobs", json={"kind": "train", "dataset": NAME, "recipe": TREES})
+    front.ask("POST", "/api/jobs", json=TRAINING)
     things = {
         **dict.fromkeys(("name", "dataset", "deployment"), NAME),
         **dict.fromkeys(("ref", "model"), f"{NAME}@1"),
@@ -147,7 +155,6 @@ def things_of(front: ControlFront) -> tuple[Things, dict[Route, Things]]:
     own = {
         ("POST", "/api/tenants"): {"name": "another"},
         ("POST", "/api/deployments"): {"name": NAME, "model": f"{NAME}@1", "terms": {}},
-        ("POST", "/api/jobs/{job_id}/{action}"): {"job_id": waiting["id"], "action": "pause"},
         ("DELETE", "/api/datasets/{ref}"): {"ref": "spare"},
     }
     return things, own

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openai
 import pytest
-from fault_server import FaultServer, serving, until
-from workshop import Workshop
+from fault_server import FaultServer, until
 
-from text_models import train_mood, train_vectors
+from openai_home import client_of, ended_batch, jsonl, lines_in
 
 TEXTS = ["the film is lovely", "a dull plot"]
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultServer]:
-    home: Path = tmp_path_factory.mktemp("texts") / "home"
-    home.mkdir()
-    workshop = Workshop(home)
-    train_vectors(workshop, epochs=1)
-    train_mood(workshop, epochs=6)
-    workshop.close()
-    with serving(home) as started:
-        for name, model in (("vectors", "vectors@1"), ("moderation", "mood@1")):
-            started.ask("POST", "/api/deployments", json={"name": name, "model": model})
-        yield started
+def server(texts_served: FaultServer) -> FaultServer:
+    return texts_served
 
 
 def client(server: FaultServer, key: str) -> openai.OpenAI:
@@ -61,3 +50,31 @@ def test_moderations_come_from_the_deployment_of_that_name(server: FaultServer) 
         good, bad = sdk.moderations.create(input=["a lovely, warm film", "a dull, tedious plot"]).results
     assert bad.to_dict()["categories"]["bad"] is True  # type: ignore[index]
     assert good.to_dict()["category_scores"]["good"] > 0.5  # type: ignore[index]
+
+
+def test_vectors_and_moderations_come_in_batches_as_alone(server: FaultServer) -> None:
+    """Both are of one server, at one price; what a batch uses is in the books."""
+    sdk = client_of(server)
+    asked: Any = {
+        "/v1/embeddings": [{"model": "vectors", "input": "a film"}, {"model": "vectors", "input": ["a plot", "a cast"]}],
+        "/v1/moderations": [{"model": "moderation", "input": "a lovely film"}, {"input": ["a dull plot"]}],
+    }
+    for endpoint, bodies in asked.items():
+        wrong = {"model": "nobody", "input": "a"}
+        lines = [
+            {"custom_id": str(number), "method": "POST", "url": endpoint, "body": body}
+            for number, body in enumerate([*bodies, wrong])
+        ]
+        file = sdk.files.create(file=("requests.jsonl", jsonl(lines)), purpose="batch")
+        batch = ended_batch(sdk, sdk.batches.create(input_file_id=file.id, endpoint=endpoint, completion_window="24h").id)
+        assert (batch.status, dict(batch.request_counts)) == ("completed", {"total": 3, "completed": 2, "failed": 1})
+        good = lines_in(sdk.files.content(batch.output_file_id).read())
+        alone = [server.ask("POST", endpoint, json=body) for body in bodies]
+        for line, answer in zip(good, alone, strict=True):
+            found = line["response"]["body"]
+            assert line["response"]["status_code"] == 200
+            assert found.get("data", found.get("results")) == answer.get("data", answer.get("results"))
+        (bad,) = lines_in(sdk.files.content(batch.error_file_id).read())
+        assert (bad["custom_id"], bad["response"]["body"]["error"]["code"]) == ("2", "model_not_found")
+        told = sum(answer["usage"]["total_tokens"] for answer in alone if "usage" in answer)
+        assert batch.usage.input_tokens == told

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
 import pytest
+import tritonclient.grpc as grpc_client
 import tritonclient.http as http_client
 import tritonclient.http.aio as http_aio
 from foreign_graphs import save, sum_and_difference
@@ -20,16 +19,19 @@ from triton_scenes import (
     MODELS,
     PACKED,
     UNKNOWN,
-    WAIT_S,
+    WITH_ZEROS,
     check,
+    check_texts,
     grpc_inputs,
     grpc_outputs,
     http_inputs,
     http_outputs,
-    texts,
+    text_inputs,
 )
 from tritonclient.http.auth import BasicAuth
 from tritonclient.utils import InferenceServerException
+
+from modeltap.cli.main import run
 
 
 @pytest.mark.parametrize("asked", PACKED)
@@ -89,12 +91,8 @@ def test_http_health_and_metadata(http):
 
 
 def test_http_strings(http):
-    inputs = [http_client.InferInput(f"INPUT{n}", [1, 16], "BYTES") for n in (0, 1)]
-    inputs[0].set_data_from_numpy(texts(INPUT0), binary_data=True)
-    inputs[1].set_data_from_numpy(texts(INPUT1), binary_data=False)
-    result = http.infer(model_name="simple_string", inputs=inputs, outputs=http_outputs())
-    assert [int(text) for text in result.as_numpy("OUTPUT0")[0]] == (INPUT0 + INPUT1)[0].tolist()
-    assert [int(text) for text in result.as_numpy("OUTPUT1")[0]] == (INPUT0 - INPUT1)[0].tolist()
+    inputs = text_inputs(http_client, binary_data=True)
+    check_texts(http.infer(model_name="simple_string", inputs=inputs, outputs=http_outputs()))
 
 
 @pytest.mark.parametrize("binary", [True, False])
@@ -116,6 +114,7 @@ def test_http_aio(address):
         async with http_aio.InferenceServerClient(address.http) as client:
             client.register_plugin(BasicAuth("any", address.key))
             assert await client.is_server_live() and await client.is_server_ready() and await client.is_model_ready("simple")
+            assert await client.is_server_live(query_params={"test_1": 1, "test_2": 2})
             assert (await client.get_server_metadata())["name"] == "modeltap"
             assert (await client.get_model_metadata("simple"))["name"] == "simple"
             assert (await client.get_model_config("simple"))["name"] == "simple"
@@ -123,6 +122,12 @@ def test_http_aio(address):
                 packed = {"request_compression_algorithm": packing, "response_compression_algorithm": packing}
                 check(await client.infer("simple", http_inputs(http_aio), outputs=http_outputs(http_aio), **packed))
             assert len((await client.get_inference_statistics(model_name="simple"))["model_stats"]) == 1
+            asked = text_inputs(http_aio, binary_data=True)
+            check_texts(await client.infer("simple_string", asked, outputs=http_outputs(http_aio)))
+            for values in WITH_ZEROS:
+                given = http_aio.InferInput("INPUT0", values.shape, "BYTES").set_data_from_numpy(values)
+                result = await client.infer("simple_identity", [given])
+                assert result.as_numpy("OUTPUT0").tolist() == values.astype(np.object_).tolist()
             with pytest.raises(InferenceServerException) as problem:
                 await client.infer("wrong_model_name", http_inputs(http_aio), outputs=http_outputs(http_aio))
             assert problem.value.message() == UNKNOWN
@@ -153,26 +158,30 @@ def test_tensors_of_the_client_are_used_again(protocol, http, over_grpc):
         client.load_model("simple")
 
 
+@pytest.mark.parametrize("module", [http_client, grpc_client])
+def test_clients_that_are_made_anew_for_every_request_and_never_closed(module, address):
+    where, asked = (address.http, http_inputs()) if module is http_client else (address.grpc, grpc_inputs())
+    for _ in range(30):
+        client = module.InferenceServerClient(where)
+        client.register_plugin(BasicAuth("any", address.key))
+        check(client.infer("simple", asked))
+
+
 def test_in_an_engine_process_of_its_own_a_graph_answers_the_same(served, http):
-    for name in ("simple", "simple_string", "simple_identity"):
+    for name in ("simple", "simple_identity"):
         body = {"name": f"apart_{name}", "model": f"{name}@1", "terms": {"isolate": True}}
         served.ask("POST", "/api/deployments", json=body)
     check(http.infer("apart_simple", http_inputs(), outputs=http_outputs()))
-    inputs = [http_client.InferInput(f"INPUT{n}", [1, 16], "BYTES") for n in (0, 1)]
-    inputs[0].set_data_from_numpy(texts(INPUT0))
-    inputs[1].set_data_from_numpy(texts(INPUT1))
-    result = http.infer("apart_simple_string", inputs).as_numpy("OUTPUT0")
-    assert [int(text) for text in result[0]] == (INPUT0 + INPUT1)[0].tolist()
     for rows in (1, 3):
         values = np.array(["Köln".encode(), b"he\x00llo"] * 8 * rows, dtype=np.object_).reshape(rows, 16)
         given = http_client.InferInput("INPUT0", values.shape, "BYTES")
         given.set_data_from_numpy(values)
         assert http.infer("apart_simple_identity", [given]).as_numpy("OUTPUT0").tolist() == values.tolist()
-    for name in ("simple", "simple_string", "simple_identity"):
+    for name in ("simple", "simple_identity"):
         served.ask("DELETE", f"/api/deployments/apart_{name}")
 
 
-def test_a_model_is_imported_from_the_command_line(served, address, tmp_path):
+def test_a_model_is_imported_from_the_command_line(served, address, tmp_path, capsys):
     folder = tmp_path / "outside"
     save(
         sum_and_difference(TensorProto.FLOAT, ("N", 3)), folder, save_as_external_data=True, size_threshold=0, location="w.bin"
@@ -180,10 +189,10 @@ def test_a_model_is_imported_from_the_command_line(served, address, tmp_path):
     key, url = address.key, f"http://{address.http}"
 
     def modeltap(*words: str) -> Any:
-        command = [sys.executable, "-m", "modeltap", *words, "--url", url, "--key", key, "--home", str(tmp_path), "--json"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, check=False)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        code = run([*words, "--url", url, "--key", key, "--home", str(tmp_path), "--json"])
+        told = capsys.readouterr()
+        assert code == 0, told.err
+        return json.loads(told.out)
 
     made = modeltap("models", "import", str(folder), "--name", "rows")
     assert made["id"] == "rows@1" and made["task"] == "tensors" and made["notices"] == []

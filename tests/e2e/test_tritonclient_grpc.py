@@ -11,7 +11,18 @@ import numpy as np
 import pytest
 import tritonclient.grpc as grpc_client
 import tritonclient.grpc.aio as grpc_aio
-from triton_scenes import INPUT0, INPUT1, MODELS, PACKED, UNKNOWN, WAIT_S, check, grpc_inputs, grpc_outputs, texts
+from triton_scenes import (
+    MODELS,
+    PACKED,
+    UNKNOWN,
+    WAIT_S,
+    WITH_ZEROS,
+    check,
+    check_texts,
+    grpc_inputs,
+    grpc_outputs,
+    text_inputs,
+)
 from tritonclient import utils
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.http.auth import BasicAuth
@@ -62,14 +73,11 @@ def test_grpc_health_and_metadata(over_grpc):
 
 
 def test_grpc_strings(over_grpc):
-    inputs = [grpc_client.InferInput(f"INPUT{n}", [1, 16], "BYTES") for n in (0, 1)]
-    inputs[0].set_data_from_numpy(texts(INPUT0))
-    inputs[1].set_data_from_numpy(texts(INPUT1))
-    result = over_grpc.infer(model_name="simple_string", inputs=inputs, outputs=grpc_outputs())
-    assert [int(text) for text in result.as_numpy("OUTPUT0")[0]] == (INPUT0 + INPUT1)[0].tolist()
-    values = np.array([b"he\x00llo"] * 16, dtype=np.object_).reshape(1, 16)
-    given = grpc_client.InferInput("INPUT0", values.shape, "BYTES").set_data_from_numpy(values)
-    assert over_grpc.infer("simple_identity", [given]).as_numpy("OUTPUT0").tolist() == values.tolist()
+    check_texts(over_grpc.infer(model_name="simple_string", inputs=text_inputs(grpc_client), outputs=grpc_outputs()))
+    for values in WITH_ZEROS:
+        given = grpc_client.InferInput("INPUT0", values.shape, "BYTES").set_data_from_numpy(values)
+        result = over_grpc.infer("simple_identity", [given]).as_numpy("OUTPUT0")
+        assert result.tolist() == values.astype(np.object_).tolist()
 
 
 def test_grpc_aio(address):
@@ -82,6 +90,11 @@ def test_grpc_aio(address):
             assert (await client.get_model_config("simple")).config.name == "simple"
             check(await client.infer("simple", grpc_inputs(grpc_aio), outputs=grpc_outputs(grpc_aio)))
             assert len((await client.get_inference_statistics("simple")).model_stats) == 1
+            check_texts(await client.infer("simple_string", text_inputs(grpc_aio)))
+            for values in WITH_ZEROS:
+                given = grpc_aio.InferInput("INPUT0", values.shape, "BYTES").set_data_from_numpy(values)
+                result = await client.infer("simple_identity", [given])
+                assert result.as_numpy("OUTPUT0").tolist() == values.astype(np.object_).tolist()
             with pytest.raises(InferenceServerException) as problem:
                 await client.get_model_metadata("wrong_model_name")
             assert problem.value.message() == UNKNOWN
@@ -119,6 +132,30 @@ def explicit(model: str, field: str, datatype: str, values: list[list[Any]]) -> 
         getattr(tensor.contents, field).extend(elements)
         asked.outputs.add(name=f"OUTPUT{number}")
     return asked
+
+
+def test_grpc_calls_made_from_the_protocol_alone(address):
+    numbers = np.arange(16, dtype=np.int32).reshape(1, 16)
+    with grpc.insecure_channel(address.grpc) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        key = {"metadata": address.metadata}
+        assert (
+            stub.ServerLive(service_pb2.ServerLiveRequest()).live and stub.ServerReady(service_pb2.ServerReadyRequest()).ready
+        )
+        assert stub.ModelReady(service_pb2.ModelReadyRequest(name="simple", version=""), **key).ready
+        assert stub.ServerMetadata(service_pb2.ServerMetadataRequest(), **key).name == "modeltap"
+        told = stub.ModelMetadata(service_pb2.ModelMetadataRequest(name="simple", version=""), **key)
+        assert next((one.name, one.datatype, list(one.shape)) for one in told.inputs) == ("INPUT0", "INT32", [1, 16])
+        config = stub.ModelConfig(service_pb2.ModelConfigRequest(name="simple", version=""), **key).config
+        assert config.name == "simple" and [one.name for one in config.output] == ["OUTPUT0", "OUTPUT1"]
+        asked = service_pb2.ModelInferRequest(model_name="simple", id="my request id")
+        for name in ("INPUT0", "INPUT1"):
+            asked.inputs.add(name=name, datatype="INT32", shape=[1, 16])
+            asked.raw_input_contents.append(numbers.tobytes())
+        asked.outputs.add(name="OUTPUT1")
+        answer = stub.ModelInfer(asked, **key)
+        assert answer.id == "my request id" and [one.name for one in answer.outputs] == ["OUTPUT1"]
+        assert np.frombuffer(answer.raw_output_contents[0], dtype=np.int32).tolist() == [0] * 16
 
 
 def test_grpc_explicit_contents(address):

@@ -103,7 +103,25 @@ def check(result: Any) -> None:
     assert (result.as_numpy("OUTPUT1") == INPUT0 - INPUT1).all()
 
 
+def text_inputs(module: Any, **first: bool) -> list[Any]:
+    """Of `simple_string`; `first` is how the first one is sent, where there is a choice."""
+    inputs = [module.InferInput(f"INPUT{n}", [1, 16], "BYTES") for n in (0, 1)]
+    inputs[0].set_data_from_numpy(texts(INPUT0), **first)
+    inputs[1].set_data_from_numpy(texts(INPUT1), **{name: not value for name, value in first.items()})
+    return inputs
+
+
+def check_texts(result: Any) -> None:
+    assert [int(text) for text in result.as_numpy("OUTPUT0")[0]] == (INPUT0 + INPUT1)[0].tolist()
+    assert [int(text) for text in result.as_numpy("OUTPUT1")[0]] == (INPUT0 - INPUT1)[0].tolist()
+
+
 PACKED = [None, "gzip", "deflate"]
+WITH_ZEROS = [
+    np.array([text] * 16, dtype=dtype).reshape(1, 16)
+    for text, dtype in ((b"he\x00llo", np.object_), (b"\x00\x01\x02\x03", np.bytes_))
+]
+"""Texts with zeros in them, as objects and as bytes of one length."""
 
 
 def texts(values: np.ndarray) -> np.ndarray:

@@ -12,8 +12,25 @@ import sys
 
 import uvicorn
 
-MODELS = ("good", "silent", "breaks", "dies", "busy", "refuses", "redirects", "endless", "garbage", "failing")
+MODELS = (
+    "good",
+    "silent",
+    "breaks",
+    "dies",
+    "busy",
+    "refuses",
+    "redirects",
+    "endless",
+    "garbage",
+    "failing",
+    "calls",
+    "chatless",
+)
 CONTEXT = 512
+CALLS = [
+    {"id": f"call_{n}", "type": "function", "function": {"name": "weather", "arguments": json.dumps({"city": city})}}
+    for n, city in enumerate(("Bern", "Oslo"))
+]
 
 
 class Peer:
@@ -54,6 +71,8 @@ class Peer:
             await self.say(send, 400, {"error": {"message": "temperature is too hot", "param": "temperature"}})
         elif model == "redirects":
             await self.say(send, 307, {}, [(b"location", b"http://127.0.0.1:1/v1/chat/completions")])
+        elif model == "chatless" and path != "/v1/completions":
+            await self.say(send, 404, {"error": {"message": "no chat template"}})
         elif model == "failing":
             await self.say(send, 500, {"detail": "out of memory"})
         elif model == "garbage":
@@ -68,6 +87,8 @@ class Peer:
         text = " ".join(f"w{i}" for i in range(limit))
         choice = {"index": 0, "finish_reason": "length"}
         choice |= {"text": text} if path == "/v1/completions" else {"message": {"role": "assistant", "content": text}}
+        if request["model"] == "calls":
+            choice |= {"finish_reason": "tool_calls", "message": {"role": "assistant", "content": None, "tool_calls": CALLS}}
         answer = {"id": "theirs", "object": "x", "created": 1, "model": "their-model", "choices": [choice], "secret": "inner"}
         if request["model"] != "silent":
             answer["usage"] = {"prompt_tokens": 7, "completion_tokens": limit, "total_tokens": 7 + limit}
@@ -79,6 +100,16 @@ class Peer:
         limit = 10**9 if endless else request.get("max_tokens") or request.get("max_completion_tokens") or 5
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
         gone = asyncio.create_task(receive())
+        if model == "calls":
+            await self.event(send, {"choices": [{"index": 0, "finish_reason": None, "delta": {"content": "Let me see. "}}]})
+            for n, call in enumerate(CALLS):
+                name, arguments = call["function"]["name"], call["function"]["arguments"]
+                parts = [{"id": call["id"], "type": "function", "function": {"name": name, "arguments": arguments[:3]}}]
+                parts += [{"function": {"arguments": arguments[3:]}}]
+                for part in parts:
+                    delta = {"tool_calls": [{"index": n, **part}]}
+                    await self.event(send, {"choices": [{"index": 0, "finish_reason": None, "delta": delta}]})
+            limit = 0
         for i in range(limit):
             if model in ("breaks", "dies") and i == 3:
                 if model == "dies":

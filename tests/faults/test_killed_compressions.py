@@ -18,6 +18,7 @@ from flows_under_fault import UsedHomes, check_clean, check_whole, deploy, predi
 from test_killed_trainings import kill_runner
 
 KILLS = int(os.environ.get("MODELTAP_TEST_COMPRESSION_KILLS", "2"))
+pytestmark = pytest.mark.timeout(240 + 60 * KILLS)
 PRUNE = {
     "kind": "compress",
     "model": "toy@1",
@@ -52,7 +53,7 @@ def test_a_pruning_that_is_killed_has_the_same_digest(
     runner = None
     for moment in moments:
         runner = kill_runner(server, job_id, moment, delay_s=draw.uniform(0, 0.1), last_pid=runner)
-    job = server.wait_job(job_id)
+    job = server.wait_job(job_id, wait_s=30.0 * (KILLS + 1))
     assert job["fence"] == len(moments) + 1
     assert job["result"]["digest"] == undisturbed["digest"]
     quality = [{k: r["certificate"][k] for k in ("drop", "drop_interval", "child_bytes")} for r in (job["result"], undisturbed)]

@@ -14,7 +14,7 @@ import pytest
 from fault_server import FaultServer, is_running, serving, until
 from flows_under_fault import UsedHomes, check_clean
 
-NUM_TRIALS = int(os.environ.get("MODELTAP_TEST_SEARCH_TRIALS", "5"))
+NUM_TRIALS = int(os.environ.get("MODELTAP_TEST_SEARCH_TRIALS", "4"))
 """Four or more; from LARGE on, every place of a crash is walked too, and pauses."""
 LARGE = 10
 LONG_S = 600.0 if NUM_TRIALS < LARGE else 3600.0

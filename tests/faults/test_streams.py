@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import socket
 import threading
@@ -26,6 +27,10 @@ CUTS = 100
 AT_ONCE = 16
 LONG = 240
 PROMPT_TOKENS = 3
+NUM_TEXTS = int(os.environ.get("MODELTAP_TEST_TEXTS", "200"))
+NUM_WARM = 100
+GROWN_BYTES = 24 << 20
+"""What allocators keep varies by some megabytes, however many texts there were."""
 ASKED: dict[str, Any] = {"model": "tiny", "prompt": "Once upon", "max_tokens": LONG, "temperature": 0, "stream": True}
 
 
@@ -133,6 +138,29 @@ def engine_of(server: FaultServer) -> psutil.Process | None:
             if "modeltap.engines.tokens_child" in child.cmdline():
                 return child
     return None
+
+
+def test_memory_of_engine_and_server_stays_what_it_is(server: FaultServer) -> None:
+    """MODELTAP_TEST_TEXTS says after how many texts that come to their end; a fourth of that is cut."""
+    assert server.process is not None
+    processes = [psutil.Process(server.process.pid), until("an engine writes", lambda: engine_of(server))]
+
+    def write(number: int) -> None:
+        asked = {**ASKED, "max_tokens": 24, "temperature": 1, "prompt": f"{number} times upon"}
+        with server.client.stream("POST", "/v1/completions", json=asked) as answer:
+            for place, _ in enumerate(lines_of(answer)):
+                if number % 5 == 0 and place == number % 7:
+                    break
+
+    def after(count: int) -> list[int]:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(write, range(count)))
+        quiet(server)
+        return [process.memory_info().rss for process in processes]
+
+    before = after(NUM_WARM)
+    grown = [now - then for now, then in zip(after(NUM_TEXTS * 5 // 4), before, strict=True)]
+    assert max(grown) < GROWN_BYTES, f"server and engine grew by {grown} bytes over {NUM_TEXTS * 5 // 4:,} texts"
 
 
 def test_an_engine_that_is_killed_costs_its_streams_a_named_error_and_nobody_money(server: FaultServer) -> None:

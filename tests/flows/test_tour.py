@@ -59,6 +59,7 @@ def test_the_five_minutes_of_the_readme_work_as_they_are_written(tmp_path, envir
     over_http = json.loads(after("curl"))
     assert over_http["model"] == "wine@1"
     assert [answer["label"] for answer in over_http["predictions"]] == cultivars
+    assert "moves the answer by" in after("explain cultivar") and (tmp_path / "why.html").exists()
     shown = json.loads(run(["modeltap", "deployments", "show", "cultivar", "--json"], tmp_path, environment))
     assert [route["version"] for route in shown["routes"]] == [1], "rolled back"
     assert after("predict digits").splitlines()[-1].split()[0] == "0"

@@ -165,6 +165,12 @@ def _talk(asked: Tried) -> list[str]:
         sys.stdout.buffer.write(b"x" * (1 << 16))
 
 
+def _hold_memory(asked: Tried) -> list[str]:
+    held = bytearray(600 << 20)
+    held[:: 4 << 10] = b"x" * len(held[:: 4 << 10])
+    return _hang(asked)
+
+
 def _hang(asked: Tried) -> list[str]:
     os.close(1)
     os.close(2)
@@ -197,6 +203,7 @@ def _work_on(asked: Tried) -> list[str]:
 MODES: dict[str, Callable[[Tried], list[str]]] = {
     "escape": _escape,
     "eat memory": _eat_memory,
+    "hold memory": _hold_memory,
     "write much": _write_much,
     "open many": _open_many,
     "start threads": _start_threads,

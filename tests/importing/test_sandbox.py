@@ -66,6 +66,16 @@ def test_it_uses_no_more_than_it_may(tmp_path: Path, mode: str) -> None:
     assert run(mode, tmp_path) == []
 
 
+def test_what_holds_more_memory_than_it_may_is_ended(tmp_path: Path) -> None:
+    folder = tmp_path / "import" / "bundle"
+    folder.mkdir(parents=True)
+    asked = Tried(mode="hold memory", folder=str(folder), outside=str(tmp_path))
+    before = children()
+    with pytest.raises(InvalidData, match="takes more memory than it may"):
+        ask_child("breaking_out", asked, Found, what="model", timeout_s=60, resident_bytes=200 << 20)
+    assert children() == before
+
+
 def test_libraries_may_have_threads(tmp_path: Path) -> None:
     assert run("start threads", tmp_path) == ["start threads"]
 

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from checkout import ROOT
+from searches import submit, tunings
 from workshop import Plane, Workshop
 
 from modeltap.bundle.files import open_bundle
+from modeltap.control.compressions import Compressions
+from modeltap.domain.tenant import DEFAULT_TENANT
 from modeltap.engines.select import open_warm_engine
-from modeltap.errors import InvalidData, InvalidRecipe, NotFound
+from modeltap.errors import CannotCompress, InvalidData, InvalidRecipe, NotFound
+from modeltap.runner import compress_speed
+from modeltap.storage.datasets import DatasetRepository
 from text_models import TINY, TINY_ENCODER, mood_lines, moods, train_mood, train_vectors
 
 SST2 = ROOT.parent / "shared" / "data" / "sst2"
@@ -125,6 +130,77 @@ def test_what_cannot_be_read_is_named(workshop: Workshop) -> None:
         workshop.train("numbers", "text-classification")
     with pytest.raises(InvalidRecipe, match="reads no texts"):
         workshop.train("two", "text-classification", settings={"model.architecture": "mlp"})
+
+
+@pytest.fixture
+def compress(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    monkeypatch.setattr(compress_speed, "TURNS", 3)
+    monkeypatch.setattr(compress_speed, "TURN_S", 0.01)
+    datasets = DatasetRepository(workshop.database, DEFAULT_TENANT)
+    compressions = Compressions(datasets, workshop.models, workshop.artifacts, workshop.jobs, lambda: None)
+    return lambda ref, **wishes: workshop._do(compressions.start(ref, max_drop="50pp", **wishes))
+
+
+@pytest.mark.parametrize("architecture", SETTINGS)
+def test_texts_are_read_in_eight_bits(
+    workshop: Workshop, trained: dict[str, dict[str, Any]], compress: Any, architecture: str
+) -> None:
+    result = compress(trained[architecture]["version"], weights="int8")
+    assert (result["version"], result["state"]) == (f"{architecture}-int8@1", "candidate")
+    certificate = workshop.models.get(result["version"]).manifest.certificate
+    assert certificate is not None
+    assert certificate.method == "int8 (dynamic)"
+    assert certificate.child_bytes < certificate.parent_bytes
+    assert _told(workshop, result["version"]) == ["good", "bad"]
+
+
+def test_a_transformer_teaches_a_model_of_words(workshop: Workshop, trained: dict[str, dict[str, Any]], compress: Any) -> None:
+    student = {"model": {"architecture": "ngram-linear"}, "epochs": 6}
+    result = compress(trained["encoder"]["version"], distil=student)
+    assert (result["version"], result["state"]) == ("encoder-distilled@1", "candidate")
+    assert result["metrics"]["test"]["accuracy"] > 0.9
+    files = workshop.files(result["version"])
+    assert "text.json" in files
+    assert "tokenizer.json" not in files
+    assert _told(workshop, result["version"]) == ["good", "bad"]
+
+
+def test_what_makes_no_model_of_texts_smaller_says_what_does(trained: dict[str, dict[str, Any]], compress: Any) -> None:
+    version = trained["encoder"]["version"]
+    for wishes in ({}, {"unstructured": True}):
+        with pytest.raises(CannotCompress, match=r"--int8, or --distil recipe\.yaml"):
+            compress(version, prune=0.5, **wishes)
+    with pytest.raises(InvalidRecipe, match="for text-classification there are: encoder, lstm, ngram-linear"):
+        compress(version, distil={"model": "mlp"})
+
+
+def test_the_best_of_a_search_over_texts_reads_them_as_its_trial_did(workshop: Workshop, trained: dict[str, Any]) -> None:
+    """Trials that read texts otherwise learn from ids of their own."""
+    space = {"model.words": [1, 2]}
+    recipe = {
+        "task": "text-classification",
+        "model": "ngram-linear",
+        "epochs": 3,
+        "search": {"space": space, "sampler": "grid", "metric": "log_loss"},
+    }
+    search = submit(workshop, "ngram-linear-texts", recipe, trials=2, name="found")
+    result = search.run()
+    assert result["trials"]["complete"] == 2
+    version = workshop.models.get(result["version"])
+    searched = version.manifest.lineage.searched
+    assert searched is not None
+    assert searched.value == min(trial.value for trial in tunings(workshop).trials(search.job.id) if trial.value is not None)
+    assert searched.value == pytest.approx(version.manifest.metrics["val"]["log_loss"], rel=1e-5)
+    assert _told(workshop, result["version"]) == ["good", "bad"]
+
+
+def _told(workshop: Workshop, version: str) -> list[str]:
+    plane = Plane(workshop, {"mood": version})
+    try:
+        answer = plane.post("/predict/mood", json={"instances": ["what a lovely, moving story", {"text": "tedious"}]})
+        return [one["label"] for one in answer.json()["predictions"]]
+    finally:
+        plane.close()
 
 
 @pytest.mark.skipif(not SST2.is_dir(), reason="the data set lies beside the project only where it is developed")

@@ -12,7 +12,7 @@ from modeltap.bundle.files import open_bundle
 from modeltap.data.subwords import id_rows
 from modeltap.data.text_reading import read_fitted
 from modeltap.engines.select import open_warm_engine
-from modeltap.errors import InvalidData
+from modeltap.errors import InvalidInput
 from text_models import TINY_ENCODER, pair_lines, train_vectors
 
 
@@ -51,7 +51,15 @@ def test_the_same_training_gives_the_same_bundle(workshop: Workshop) -> None:
     assert again["digest"] == first["digest"]
 
 
-def test_a_version_of_vectors_cannot_be_evaluated_against_a_target(workshop: Workshop) -> None:
-    train_vectors(workshop, "judged", epochs=1)
-    with pytest.raises(InvalidData, match="no target"):
-        workshop.evaluate("judged@1", "judged-texts")
+def test_vectors_are_evaluated_as_their_training_measured_them_and_on_other_texts(workshop: Workshop) -> None:
+    trained = train_vectors(workshop, "judged", epochs=1)
+    told = workshop.evaluate("judged@1", "judged-texts")
+    assert (told["part"], told["report"]) == ("test", False)
+    assert told["metrics"]["pair_accuracy"] == trained["metrics"]["test"]["pair_accuracy"]
+    assert workshop.evaluate("judged@1", "judged-texts", part="val")["metrics"]["num_texts"] < 160
+    assert workshop.evaluate("judged@1", "judged-texts", part="all")["metrics"]["num_texts"] == 160
+    workshop.add("asked", pair_lines(20), "pairs.jsonl")
+    told = workshop.evaluate("judged@1", "asked")
+    assert (told["part"], told["metrics"]["num_texts"]) == ("rows", 20) and 0 <= told["metrics"]["pair_accuracy"] <= 1
+    with pytest.raises(InvalidInput, match="slices is for rows with a target"):
+        workshop.evaluate("judged@1", "judged-texts", slices=["text"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -136,3 +137,26 @@ def test_a_talk_that_is_none_is_refused_with_its_row(shop: Workshop) -> None:
             shop.add("broken", f"{broken}\n", "talks.jsonl")
     with pytest.raises(InvalidData, match="row 2"):
         shop.add("broken", '{"prompt": "a", "completion": "b"}\n{"prompt": "a"}\n', "pairs.jsonl")
+
+
+def test_a_version_is_evaluated_as_its_training_measured_it(shop: Workshop, writer: dict[str, Any]) -> None:
+    own = shop.evaluate("writer@1", "play")
+    assert (own["part"], own["report"]) == ("val", True)
+    for name in ("loss", "perplexity", "bits_per_byte"):
+        assert own["metrics"][name] == pytest.approx(writer["metrics"]["val"][name], rel=1e-4)
+    assert own["evaluation"]["written"] and own["metrics"]["loss_interval"]
+    assert shop.evaluate("writer@1", "play", part="all")["evaluation"]["num_rows"] > own["evaluation"]["num_rows"]
+    answers = shop.evaluate("writer@1", "pairs")
+    assert answers["part"] == "rows" and answers["metrics"]["loss"] > own["metrics"]["loss"]
+    with pytest.raises(InvalidData, match="leaves no text for its test part"):
+        shop.evaluate("writer@1", "play", part="test")
+
+
+def test_a_version_without_weights_is_evaluated_by_what_serves_it(shop: Workshop, writer: dict[str, Any]) -> None:
+    version = shop.models.get("writer@1")
+    served = {name: path for name, path in shop.files("writer@1").items() if not name.endswith(".safetensors")}
+    shop.models.add("served", shop.artifacts.put_tree(served), version.manifest, None, datetime.now(UTC))
+    for data, part in (("play", "val"), ("pairs", "all")):
+        asked, expected = (shop.evaluate(f"{name}@1", data, part=part)["metrics"] for name in ("served", "writer"))
+        assert asked["loss"] == pytest.approx(expected["loss"], rel=0.05)  # pieces end elsewhere: one token more must fit
+        assert asked["bits_per_byte"] == pytest.approx(expected["bits_per_byte"], rel=0.05)

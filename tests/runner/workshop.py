@@ -31,9 +31,10 @@ from modeltap.storage.datasets import DatasetRepository
 from modeltap.storage.jobs import JobRepository
 from modeltap.storage.models import ModelRepository
 from modeltap.storage.opening import open_database
+from modeltap.storage.segments import USAGE_FOLDER
 from modeltap.telemetry.scrape import Scrape
 from modeltap.wiring.data_side import DataSide
-from modeltap.wiring.metering import USAGE_FOLDER, open_metering
+from modeltap.wiring.metering import open_metering
 from modeltap.wiring.watching import Watching
 
 KEY = "mt-admin-of-the-tests"

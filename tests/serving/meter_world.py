@@ -98,11 +98,11 @@ class Run:
         elif step == "sync":
             self._safe = self._written()
         elif ticket is not None and step == "settle":
-            self.settled[ticket.accepted.request_id] = self.meter.settle(
+            self.settled[ticket.request_id] = self.meter.settle(
                 ticket, model="digits@1", units=3, queue_us=1, compute_us=2
             )
         elif ticket is not None and step == "prepare":
-            self._prepared[ticket.accepted.request_id] = self.meter.prepare(
+            self._prepared[ticket.request_id] = self.meter.prepare(
                 ticket, model="digits@1", units=3, queue_us=1, compute_us=2
             )
         elif step == "commit":
@@ -113,8 +113,8 @@ class Run:
                 then()
         elif ticket is not None and step == "send":
             if ticket.state == "settled":
-                self.settled.setdefault(ticket.accepted.request_id, self._prepared.get(ticket.accepted.request_id, 0))
-            self._left.add(ticket.accepted.request_id)
+                self.settled.setdefault(ticket.request_id, self._prepared.get(ticket.request_id, 0))
+            self._left.add(ticket.request_id)
         elif ticket is not None and step == "delivered":
             self.meter.delivered(ticket)
         elif ticket is not None and step == "fail":

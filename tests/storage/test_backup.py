@@ -11,7 +11,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from usage_shop import NOW_S, Shop
 
+from modeltap.control.audit import audit
 from modeltap.domain.dataset import Dataset, Schema
 from modeltap.domain.tenant import DEFAULT_TENANT
 from modeltap.errors import Conflict, DatabaseTooNew, InvalidInput, ModeltapError, StorageFailed
@@ -20,6 +22,9 @@ from modeltap.storage.backup import restore_backup, write_backup
 from modeltap.storage.database import Database
 from modeltap.storage.datasets import DatasetRepository
 from modeltap.storage.opening import open_database
+from modeltap.storage.segments_frames import Reserve, encode_frame
+from modeltap.storage.segments_ingest import close_dead_writers, ingest
+from modeltap.storage.usage import Chosen, UsageRepository
 
 Members = list[tuple[tarfile.TarInfo, bytes]]
 
@@ -71,6 +76,90 @@ def test_a_restored_home_is_the_one_that_was_backed_up(
     assert (restored / "pepper.key").read_text() == "pepper"
     assert {p.name for p in restored.iterdir()} == {"admin.key", "pepper.key", "artifacts", "modeltap.db"}
     assert not any(p.name.startswith(".") for p in home.iterdir())
+
+
+def books_of(home: Path) -> tuple[list[tuple[str, int, str, int, str]], bool]:
+    """What was used by a restored home's books once a server starts on it, and whether they are clean."""
+    database = open_database(home)
+    close_dead_writers(database, home / "usage", NOW_S)
+    found = [
+        (one.writer, one.number, one.status, one.cost_nano, one.delivery) for one in UsageRepository(database).records(Chosen())
+    ]
+    report = audit(database, home / "usage", clock=lambda: NOW_S)
+    assert report.lost_bytes == {} and list((home / "usage").iterdir()) == []
+    database.close()
+    return sorted(found), report.clean
+
+
+def test_usage_that_the_database_has_not_read_comes_back_exactly(
+    database: Database, artifacts: ArtifactStore, home: Path, tmp_path: Path
+) -> None:
+    shop = Shop(home / "usage", max_bytes=400)
+    for _ in range(3):
+        shop.sell()
+    ingest(database, shop.folder, NOW_S)
+    for _ in range(5):
+        shop.sell(3)
+    shop.reserve()
+    gone = Shop(home / "usage", "w2")
+    gone.sell(2)
+    gone.kill()
+    being_written = encode_frame(Reserve(10, "r", "acme", "k1", "digits", "row", 1, 100, NOW_S))[:-7]
+    with max(shop.folder.glob("w1-*.seg")).open("ab") as newest:
+        newest.write(being_written)
+    target = io.BytesIO()
+    manifest = write_backup(database, artifacts, target)
+    assert len([name for name in manifest.files if name.endswith(".seg")]) > 2
+    target.seek(0)
+    restore_backup(target, tmp_path / "restored")
+    sold = [("w1", n, "answered", 1000 if n < 4 else 300, "delivered") for n in range(1, 9)]
+    wanted = [*sold, ("w1", 9, "voided", 0, "none"), ("w2", 1, "answered", 200, "unknown")]
+    assert books_of(tmp_path / "restored") == (wanted, True)
+    assert not any(path.name.startswith(".") for path in home.iterdir())
+    shop.close()
+
+
+def test_a_backup_while_usage_is_written_and_read_has_each_request_once(
+    database: Database, artifacts: ArtifactStore, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was copied of the segments is read, removed and followed by more before the database is copied."""
+    shop = Shop(home / "usage", max_bytes=400)
+    late = []
+    copy_to = database.copy_to
+
+    def copy_late(path: Path) -> None:
+        shop.reserve()
+        shop.sell()
+        late.append(Shop(home / "usage", "w2"))
+        late[0].reserve()
+        ingest(database, shop.folder, NOW_S)
+        copy_to(path)
+
+    for _ in range(4):
+        shop.sell()
+    monkeypatch.setattr(database, "copy_to", copy_late)
+    target = io.BytesIO()
+    write_backup(database, artifacts, target)
+    target.seek(0)
+    restore_backup(target, tmp_path / "restored")
+    records, is_clean = books_of(tmp_path / "restored")
+    assert is_clean
+    assert [record[:3] for record in records] == [
+        *[("w1", n, "answered") for n in range(1, 5)],
+        ("w1", 5, "voided"),
+        ("w1", 6, "answered"),
+        ("w2", 1, "voided"),
+    ]
+    for one in (shop, *late):
+        one.close()
+
+
+def test_a_backup_of_the_format_without_usage_is_restored(archive: bytes, tmp_path: Path) -> None:
+    def change(members: Members) -> None:
+        members[0] = (members[0][0], msgspec.json.encode(msgspec.json.decode(members[0][1]) | {"format": 1}))
+
+    restore_backup(rewritten(archive, change), tmp_path / "restored")
+    open_database(tmp_path / "restored").close()
 
 
 def test_secrets_stay_readable_by_their_owner_alone(archive: bytes, tmp_path: Path) -> None:
@@ -154,7 +243,7 @@ def test_an_archive_cut_short_is_refused_and_leaves_nothing(archive: bytes, tmp_
     assert not (tmp_path / "restored").exists()
 
 
-@pytest.mark.parametrize(("key", "value", "error"), [("revision", "9999", DatabaseTooNew), ("format", 2, InvalidInput)])
+@pytest.mark.parametrize(("key", "value", "error"), [("revision", "9999", DatabaseTooNew), ("format", 3, InvalidInput)])
 def test_a_backup_of_a_newer_modeltap_is_refused(
     archive: bytes, tmp_path: Path, key: str, value: object, error: type[ModeltapError]
 ) -> None:

@@ -21,7 +21,7 @@ from modeltap.errors import StorageFailed
 from modeltap.storage import segments_ingest
 from modeltap.storage.database import Database
 from modeltap.storage.opening import open_database
-from modeltap.storage.segments import segment_files
+from modeltap.storage.segments import SegmentFile, segment_files
 from modeltap.storage.segments_compare import differences
 from modeltap.storage.segments_frames import Delivered, Head, Reserve, Void, encode_frame
 from modeltap.storage.segments_ingest import close_dead_writers, close_writer, ingest, unread_bytes
@@ -212,16 +212,16 @@ def test_who_comes_second_to_the_same_frames_writes_nothing(
 ) -> None:
     shop = Shop(tmp_path / "usage")
     shop.sell()
-    read = segments_ingest._read_frames
+    read = segments_ingest._read_batch
 
-    def read_and_wait(path: Path, offset: int) -> object:
-        found = read(path, offset)
-        monkeypatch.setattr(segments_ingest, "_read_frames", read)
+    def read_and_wait(file: SegmentFile, offset: int) -> object:
+        found = read(file, offset)
+        monkeypatch.setattr(segments_ingest, "_read_batch", read)
         shop.sell()
         assert ingest(books, shop.folder, NOW_S).num_records == 2
         return found
 
-    monkeypatch.setattr(segments_ingest, "_read_frames", read_and_wait)
+    monkeypatch.setattr(segments_ingest, "_read_batch", read_and_wait)
     assert ingest(books, shop.folder, NOW_S).num_records == 0
     assert [(record.number, record.delivery) for record in records(books)] == [(1, "delivered"), (2, "unknown")]
     shop.close()

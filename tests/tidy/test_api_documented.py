@@ -9,6 +9,9 @@ from checkout import read, section, table
 from modeltap.api.access import PREFIX
 from modeltap.api.control import control_app
 from modeltap.api.docs import DATA_PLANE
+from modeltap.api.openai.control_routes import control_routes
+from modeltap.api.openai.described import OPERATIONS
+from modeltap.api.openai.routes import model_routes
 from modeltap.api.problems import UNKNOWN, status_of_code
 from modeltap.errors import ModeltapError
 
@@ -33,8 +36,17 @@ def test_every_control_route_is_documented_and_every_documented_one_exists():
 
 
 def test_the_paths_of_the_data_plane_are_those_of_the_running_docs_page():
-    told = [*routes("Predictions"), *routes("OpenAI's models and texts")]
-    assert told == [f"{method} {path}" for method, path, _ in DATA_PLANE]
+    assert routes("Predictions") == [f"{method} {path}" for method, path, _ in DATA_PLANE]
+
+
+def test_every_path_of_openais_is_described_and_documented():
+    exist = [(route.method, route.pattern) for route in (*model_routes(None, max_body_bytes=1), *control_routes(None))]
+    assert len(exist) == len(set(exist))
+    assert {(one.method, one.path) for one in OPERATIONS} == set(exist)
+    told = [
+        route for title in ("OpenAI's models and texts", "OpenAI's files, fine-tuning and batches") for route in routes(title)
+    ]
+    assert sorted(told) == sorted(f"{method} {path}" for method, path in exist)
 
 
 def test_every_error_code_has_its_status():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import os
 import tomllib
 from pathlib import Path
 
@@ -22,3 +24,9 @@ def test_a_compiled_module_keeps_what_its_classes_say(name: str) -> None:
     assert "Decoder(" not in (ROOT / name).read_text()
     for struct in structs:
         assert {keyword.arg for keyword in struct.keywords} <= HARMLESS, f"{struct.name} loses its keywords"
+
+
+@pytest.mark.skipif("MODELTAP_TEST_COMPILED" not in os.environ, reason="`make wheel-check` compiles them, and sets it")
+def test_what_make_wheel_check_tests_is_compiled() -> None:
+    names = [name.removeprefix("src/").removesuffix(".py").replace("/", ".") for name in HOOK["include"]]
+    assert [name for name in names if not str(importlib.import_module(name).__file__).endswith(".so")] == []

@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from modeltap.domain.features import FEATURES, FeatureBatch, FeatureSpec
 from modeltap.domain.progress import Progress
+from modeltap.errors import InvalidRecipe
 from modeltap.recipe.auto_architecture import AutoOptions
 from modeltap.training.auto import FOLDER, TRAINING_SHARE, Found, Search
 from modeltap.training.auto_blend import blend_weights
@@ -73,6 +74,7 @@ def search(
     report: Callable[[Progress], None] = ignore,
     stop_requested: Callable[[], bool] = never,
     clock: Callable[[], float] | None = None,
+    work_clock: Callable[[], float] | None = None,
     **options: Any,
 ) -> Found:
     held = data or tables()
@@ -81,6 +83,7 @@ def search(
     rounds = plan_rounds(every, folds=folds, is_class=bool(labels), seed=0)
     target = every if folds > 1 else first.val_target
     clock = clock or Clock()
+    facts = {"threads": 1, "rounds": rounds, "checkpoint_every_s": 10.0, "clock": clock, "work_clock": work_clock or clock}
 
     def open_view(candidate: Candidate) -> View:
         pooled = rounds.pooled(held[candidate.view])
@@ -89,7 +92,7 @@ def search(
     return Search(
         candidates,
         AutoOptions(**options),
-        Terms(labels=labels, threads=1, rounds=rounds, checkpoint_every_s=10.0, saved=lambda: None, clock=clock),
+        Terms(labels=labels, saved=lambda: None, **facts),
         open_view,
         target_J=target,
         weight_J=np.ones(len(target)),
@@ -166,6 +169,44 @@ def test_a_candidate_is_given_up_when_the_time_ends_and_the_first_ends_with_what
     assert [one.state for one in found.tried] == ["cut", "left out"]
     assert found.tried[0].epochs is not None and found.tried[0].epochs < 100
     assert len(found.notices) == 2 and "its best trees so far were kept" in found.notices[0]
+
+
+def test_where_others_keep_the_processor_busy_more_time_is_kept_for_the_rest(tmp_path: Path) -> None:
+    seen: list[str] = []
+    clock, work = Clock(), Clock()
+
+    def report(line: Progress) -> None:
+        seen.append(line.message)
+        if line.message.startswith("1 of 3, trees: "):
+            clock.now_s, work.now_s = 60, 20
+
+    found = search(tmp_path, report=report, clock=clock, work_clock=work, time_budget=100)
+    assert [one.state for one in found.tried] == ["trained", "left out", "left out"]
+    calm = search(tmp_path / "calm", report=report, clock=(again := Clock()), work_clock=again, time_budget=100)
+    assert [one.state for one in calm.tried] == ["trained"] * 3
+
+
+def test_a_candidate_that_adds_nothing_in_its_first_fold_gets_no_other(tmp_path: Path) -> None:
+    draw = np.random.default_rng(3)
+    rows = draw.normal(size=(2_500, 3)).astype(np.float32)
+    target = (np.square(rows).sum(1) + draw.normal(size=2_500) > 3).astype(np.int64)
+    data = {"plain": cut(rows, target), "scaled": cut(rows, target)}
+    found = search(tmp_path, data=data, candidates=CANDIDATES[:2])
+    assert [one.state for one in found.tried] == ["trained", "behind"]
+    assert (found.tried[1].weight, found.tried[1].metrics) == (0, {}) and found.seconds[1] >= 0
+    told: list[str] = []
+    again = search(tmp_path, data=data, candidates=CANDIDATES[:2], report=lambda line: told.append(line.message))
+    assert again.tried == found.tried
+    assert told[1] == "2 of 2, line: adds nothing to those before it, 0.0 s", "nothing of it is trained again"
+
+
+def test_a_candidate_that_cannot_be_trained_is_told_of_and_the_others_answer(tmp_path: Path) -> None:
+    wild = Candidate("wild", "scaled", make_recipe("linear", {}, epochs=2, batch_size=8, optimizer={"name": "sgd", "lr": 3e38}))
+    found = search(tmp_path, candidates=(wild, CANDIDATES[0]))
+    assert [(one.state, one.weight) for one in found.tried] == [("failed", 0), ("trained", 1)]
+    assert "candidate 'wild' could not be trained: the " in found.notices[0]
+    with pytest.raises(InvalidRecipe, match=r"lower optimizer\.lr"):
+        search(tmp_path / "alone", candidates=(wild,))
 
 
 def test_one_round_is_judged_on_the_validation_part(tmp_path: Path) -> None:

@@ -151,8 +151,9 @@ def _answered(length: int) -> Any:
     return Answered(np.arange(length, dtype=np.int32), np.arange(length) == length - 1)
 
 
-def test_a_training_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path) -> None:
-    recipe = {"model": GPT, "steps": 12, "batch_size": 4, "accumulate": 2}
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_training_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path, precision: str) -> None:
+    recipe = {"model": GPT, "steps": 12, "batch_size": 4, "accumulate": 2, "precision": precision}
     whole = fit(tmp_path / "whole", recipe, play())
     lines: list[Progress] = []
 

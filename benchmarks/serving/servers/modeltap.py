@@ -10,21 +10,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from benchmarks.serving.compiled import compiled_packages
 from benchmarks.serving.environments import CannotInstall, installed_versions
 from benchmarks.serving.process import (
-    LONGEST_REASON,
     POLL_S,
-    ROOT,
     SERVER_CORE,
     START_LIMIT_S,
     DidNotStart,
     last_words,
     launched,
-    own_environment,
+    told_by,
     wait_until_right,
 )
 from benchmarks.serving.servers.contract import Endpoint, Run
@@ -91,9 +88,9 @@ class Modeltap:
                 raise DidNotStart(f"it could not be compiled: {reason}") from None
         with launched(command, log=log, cores=vary.cores, environment=environment) as process:
             port = _wait_for_port(process, home, log)
-            _command(home, "models", "import", str(run.graph), "--name", MODEL)
-            _command(home, "deploy", f"{MODEL}@1", "--name", MODEL)
-            key = _command(home, "keys", "create", *vary.key_flags)["key"]
+            told_by(home, "models", "import", str(run.graph), "--name", MODEL)
+            told_by(home, "deploy", f"{MODEL}@1", "--name", MODEL)
+            key = told_by(home, "keys", "create", *vary.key_flags)["key"]
             headers = {"Authorization": f"Bearer {key}"}
             path = f"/v2/models/{MODEL}/infer"
             forms = {
@@ -113,22 +110,3 @@ def _wait_for_port(process: subprocess.Popen[bytes], home: Path, log: Path) -> i
             raise DidNotStart(f"not ready in {START_LIMIT_S:.0f} s")
         time.sleep(POLL_S)
     return urlsplit(json.loads(record.read_text())["url"]).port or 80
-
-
-def _command(home: Path, *words: str) -> Mapping[str, Any]:
-    """The document that a command prints. Raises DidNotStart where it fails."""
-    done = subprocess.run(
-        [sys.executable, "-m", "modeltap", *words, "--json"],
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        cwd=ROOT,
-        env={**own_environment(), "MODELTAP_HOME": str(home)},
-        timeout=START_LIMIT_S,
-        check=False,
-    )
-    if done.returncode:
-        told = " ".join((done.stdout + done.stderr).split())
-        raise DidNotStart(f"`modeltap {' '.join(words[:2])}` ended with {done.returncode}: {told[-LONGEST_REASON:]}")
-    document: Mapping[str, Any] = json.loads(done.stdout)
-    return document

@@ -11,8 +11,7 @@ class Activity:
         self.last_used_s = time.monotonic()
 
     def begin(self) -> None:
-        self.in_flight += 1
-        self.last_used_s = time.monotonic()
+        self.in_flight += 1  # while it is not 0, nobody asks when the last one was
 
     def end(self) -> None:
         self.in_flight -= 1

@@ -17,7 +17,7 @@ def call_headers(plane: Plane, call: Call | None, request_id: str, traceparent: 
 
 def call_lines(plane: Plane, call: Call | None, request_id: str, traceparent: str, took_s: float) -> bytes:
     """The same as they are sent, each with its end. Units are what OpenAI's clients know as tokens."""
-    text = f"x-request-id: {request_id}\r\nopenai-processing-ms: {round(took_s * 1000)}\r\ntraceparent: {traceparent}\r\n"
+    text = f"x-request-id: {request_id}\r\nopenai-processing-ms: {int(took_s * 1000 + 0.5)}\r\ntraceparent: {traceparent}\r\n"
     if call is None:
         return text.encode()
     by_requests, by_units = plane.standing(call)
@@ -43,8 +43,8 @@ def _standing_lines(what: str, standing: Standing) -> str:
 def span(seconds: float) -> str:
     """A time as OpenAI writes it: 12ms, 1s, 6m0s."""
     if seconds < 1:
-        return f"{max(0, round(seconds * 1000))}ms"
-    whole = round(seconds)
+        return f"{max(0, int(seconds * 1000 + 0.5))}ms"
+    whole = int(seconds + 0.5)
     return f"{whole}s" if whole < 60 else f"{whole // 60}m{whole % 60}s"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from dataclasses import dataclass, field
 from typing import IO, Any
 
 import msgspec
@@ -20,22 +19,29 @@ JSON = b"application/json"
 PIECE_BYTES = 1 << 18
 
 
-@dataclass
 class Answer:
     """A whole answer: status, body, and headers beside content-type and content-length."""
 
-    status: int
-    body: bytes
-    content_type: bytes = JSON
-    headers: list[Header] = field(default_factory=list)
+    __slots__ = ("body", "content_type", "headers", "status")
+
+    def __init__(self, status: int, body: bytes, content_type: bytes = JSON, headers: list[Header] | None = None) -> None:
+        self.status = status
+        self.body = body
+        self.content_type = content_type
+        self.headers: list[Header] = [] if headers is None else headers
 
 
-@dataclass
 class FileAnswer(Answer):
     """An answer whose body is an open file, which is closed when it was sent, or could not be."""
 
-    file: IO[bytes] | None = None
-    size_bytes: int = 0
+    __slots__ = ("file", "size_bytes")
+
+    def __init__(
+        self, status: int, file: IO[bytes], size_bytes: int, content_type: bytes, headers: list[Header] | None = None
+    ) -> None:
+        super().__init__(status, b"", content_type, headers)
+        self.file = file
+        self.size_bytes = size_bytes
 
 
 def json_answer(value: Any, *, status: int = 200, headers: Iterable[Header] = ()) -> Answer:
@@ -51,7 +57,7 @@ async def send_answer(send: Send, answer: Answer) -> None:
         (b"content-length", b"%d" % size_bytes),
         *answer.headers,
     ]
-    if isinstance(answer, FileAnswer) and answer.file is not None:
+    if isinstance(answer, FileAnswer):
         with answer.file as file:
             await send({"type": "http.response.start", "status": answer.status, "headers": headers})
             while piece := await asyncio.to_thread(file.read, PIECE_BYTES):

@@ -27,8 +27,9 @@ from modeltap.api.framing import (
     is_long,
     refused_head,
 )
-from modeltap.api.hot import HotHead, HotPath
-from modeltap.api.hot_cycle import HotCycle
+from modeltap.api.hot import HotPath
+from modeltap.api.hot_cycle import HotCycle, KnownRequest
+from modeltap.serving.call import Connection
 
 HEAD_S = 15.0
 """From the first byte of a request, or the start of the connection, to the end of its headers."""
@@ -80,7 +81,7 @@ class HttpConnection(HttpToolsProtocol):
         super().connection_made(transport)
         self._heard_s = self.loop.time()
         self._head_since_s: float | None = self._heard_s
-        self._is_lost = False
+        self.is_lost = False
         self._head_bytes = 0
         self._segment_bytes = 0
         self._body_bytes = 0
@@ -102,34 +103,30 @@ class HttpConnection(HttpToolsProtocol):
         """What is being read."""
         self._num_begun = 0
         """Messages that began in it."""
-        self._known_text = b""
-        """The head of the last request that the hot path took, if the request came in one segment and nothing else did."""
-        self._known_head: HotHead | None = None
-        self._known_bytes = 0
-        """Of that whole request."""
+        self._known: KnownRequest | None = None
         self._overtaken: list[RequestResponseCycle] = []
         self._unflushed: list[Callable[[], None]] = []
-        self.on_lost: Callable[[], None] | None = None
-        """Of the call that is being answered: what to do when nobody waits for it any more."""
+        self._caller = Connection()
+        """Of the ordinary call that is being answered."""
         self._look_again()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._is_lost = True
+        self.is_lost = True
         self._look.cancel()
         # uvicorn itself tells only the newest request that nobody listens any more.
         for cycle in self._overtaken:
             cycle.disconnected = not cycle.response_complete
             cycle.message_event.set()
         self._unflushed.clear()  # what was not handed over is not delivered
-        if self.on_lost is not None:
-            self.on_lost()
+        if self._caller.on_lost is not None:
+            self._caller.on_lost()
         super().connection_lost(exc)
         if self.closed is not None:
             self.closed()
 
     def when_flushed(self, then: Callable[[], None]) -> None:
         """Calls `then` once every byte written so far was handed to the system; never, if the connection is lost before."""
-        if self._is_lost:
+        if self.is_lost:
             return
         if self.transport.is_closing() and self.cycle is not None and self.cycle.disconnected:
             return
@@ -156,7 +153,8 @@ class HttpConnection(HttpToolsProtocol):
         self._heard_s = self.loop.time()
         if self.timeout_keep_alive_task is not None:
             self._unset_keepalive_if_required()
-        if len(data) == self._known_bytes and self._is_answered_again(data):
+        known = self._known
+        if known is not None and len(data) == known.num_bytes and self._is_answered_again(known, data):
             return
         self._segment_bytes = len(data)
         self._segment = data
@@ -174,26 +172,28 @@ class HttpConnection(HttpToolsProtocol):
             if self.cycle is not None and self.cycle.response_complete and not self.cycle.more_body:
                 self._head_since_s = self._heard_s  # blank lines, say: the next head is due as if it had begun
 
-    def _is_answered_again(self, data: bytes) -> bool:
+    def _is_answered_again(self, known: KnownRequest, data: bytes) -> bool:
         """Whether this is a whole request under the same head as the last one, and the hot path takes it. The parser has read
         that head before, from where it stands now, and would say of it what it said then."""
-        cycle = self.cycle
+        last, hot = known.cycle, self.hot
         if (
-            self._head_since_s is not None
-            or (cycle is not None and (not cycle.response_complete or cycle.more_body))
-            or not data.startswith(self._known_text)
+            hot is None
+            or self.cycle is not last  # type: ignore[comparison-overlap]
+            or not known.is_over()
+            or not data.startswith(known.text)
+            or self._head_since_s is not None
             or self.flow.write_paused
             or self.transport.is_closing()
         ):
             return False
-        assert self.hot is not None and self._known_head is not None, "a head is known"
-        again = HotCycle(self, self._known_head)
+        known.cycle = again = HotCycle(self, known.head)
         again.more_body = False
         self.cycle = again  # type: ignore[assignment]
         self._unread_bytes = 0
-        if self.hot.begin(again, self._known_head, data[len(self._known_text) :]):
+        if hot.begin(again, data[len(known.text) :]):
             return True
-        self.cycle = cycle
+        known.cycle = last
+        self.cycle = last  # type: ignore[assignment]
         return False
 
     def _keep_head(self, cycle: HotCycle, body: bytes) -> None:
@@ -201,9 +201,7 @@ class HttpConnection(HttpToolsProtocol):
         text = self._segment
         head_bytes = text.find(b"\r\n\r\n") + 4
         if self._num_begun == 1 and len(text) == head_bytes + len(body) and cycle.keep_alive:
-            self._known_text = text[:head_bytes]
-            self._known_head = cycle.head
-            self._known_bytes = len(text)
+            self._known = KnownRequest(text[:head_bytes], len(text), cycle)
 
     def _parse(self, data: bytes) -> None:
         """Hands the data to the parser, which calls back. An offer of another protocol is as if it had not been made: the
@@ -306,6 +304,7 @@ class HttpConnection(HttpToolsProtocol):
         self.url, self.headers, self.expect_100_continue = url, headers, waits
         self.scope["headers"] = headers
         self.scope["modeltap.connection"] = self  # type: ignore[typeddict-unknown-key]
+        self.scope["modeltap.caller"] = self._caller  # type: ignore[typeddict-unknown-key]
         super().on_headers_complete()
 
     def answered(self) -> None:
@@ -337,7 +336,7 @@ class HttpConnection(HttpToolsProtocol):
             cycle.keep_alive = cycle.keep_alive and self.parser.should_keep_alive()
             body = cycle.parts[0] if len(cycle.parts) == 1 else b"".join(cycle.parts)
             assert self.hot is not None
-            if self.hot.begin(cycle, cycle.head, body):
+            if self.hot.begin(cycle, body):
                 self._keep_head(cycle, body)
                 return
             self.cycle = None  # it goes the ordinary way after all

@@ -18,6 +18,7 @@ from modeltap.api.job_terms import UseForJobs
 from modeltap.api.services import Services, Use
 from modeltap.control.batches import may_see
 from modeltap.control.compressions import MAX_TEXTS
+from modeltap.control.reading import MAX_LABELS
 from modeltap.domain.job import ENDED, REPORT_FILE, Job, JobState
 from modeltap.domain.scheduling import Standing
 from modeltap.errors import NotFound
@@ -61,6 +62,9 @@ class EvaluateRequest(BaseModel):
     dataset: str
     part: str | None = None
     slices: list[str] = []
+    target: str | None = None
+    labels: list[str] = Field(default=[], max_length=MAX_LABELS)
+    scale: float | None = None
 
 
 class CompressRequest(BaseModel):
@@ -80,6 +84,9 @@ class CompressRequest(BaseModel):
     min_gain: float | None = None
     data: str | None = None
     texts: list[str] = Field(default=[], max_length=MAX_TEXTS)
+    target: str | None = None
+    labels: list[str] = Field(default=[], max_length=MAX_LABELS)
+    scale: float | None = None
 
 
 class RenderRequest(BaseModel):
@@ -131,9 +138,20 @@ def start_job(
             min_gain=request.min_gain,
             data=request.data,
             texts=request.texts,
+            target=request.target,
+            labels=request.labels,
+            scale=request.scale,
         )
     else:
-        job = services.trainings.start_evaluation(request.model, request.dataset, part=request.part, slices=request.slices)
+        job = services.trainings.start_evaluation(
+            request.model,
+            request.dataset,
+            part=request.part,
+            slices=request.slices,
+            target=request.target,
+            labels=request.labels,
+            scale=request.scale,
+        )
     return job_facts(job)
 
 

@@ -59,7 +59,7 @@ class TermsBody(BaseModel):
     public_limits: LimitsBody = LimitsBody()
     replicas: Annotated[int, Field(ge=1, le=MAX_REPLICAS)] = _NEW.replicas
     isolate: bool = False
-    deadline_ms: Annotated[int, Field(ge=1, le=MAX_DEADLINE_MS)] = _NEW.deadline_ms
+    deadline_ms: Annotated[int, Field(ge=1, le=MAX_DEADLINE_MS)] | None = _NEW.deadline_ms
     max_batch: Annotated[int, Field(ge=1, le=MAX_BATCH)] = _NEW.max_batch
 
     def changes(self) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from modeltap.api.described_plane import SCHEMAS, plane_paths
+from modeltap.api.described_plane import METERED, SCHEMAS, plane_paths
+from modeltap.api.openai.described import openai_paths, openai_schemas
 from modeltap.api.problems import PROBLEM, STATUS
 from modeltap.errors import LimitReached, MethodNotAllowed, ModeltapError
 
@@ -80,7 +81,7 @@ def _completed(description: dict[str, Any]) -> dict[str, Any]:
     components = description["components"]
     for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own, which is not what is answered here
         components["schemas"].pop(name, None)
-    components["schemas"].update(SCHEMAS, Problem=_PROBLEM)
+    components["schemas"].update(SCHEMAS, **openai_schemas(), Problem=_PROBLEM)
     components["securitySchemes"] = KEYS
     components["responses"] = {str(status): _refusal(status) for status in REFUSALS}
     description["security"] = [{name: []} for name in KEYS]
@@ -97,6 +98,7 @@ def _completed(description: dict[str, Any]) -> dict[str, Any]:
             if method == "post" and path in LATER:
                 answers["202"] = {"description": "The job that goes on", "content": answers["201"]["content"]}
     description["paths"].update(plane_paths(REFUSALS))
+    description["paths"].update(openai_paths(REFUSALS, METERED))
     return description
 
 

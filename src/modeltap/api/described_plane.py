@@ -113,7 +113,7 @@ _TENSORS = {JSON: {"schema": _ref("InferenceRequest")}, "application/octet-strea
 _ANSWERS = {JSON: {"schema": {"anyOf": [_ref("Predictions"), _ref("Outputs"), {**_OBJECT, "title": "Answers by name"}]}}}
 _INFERRED = {JSON: {"schema": _ref("InferenceAnswer")}, "application/octet-stream": _BYTES}
 _DEPLOYMENT = {"name": "deployment", "in": "path", "required": True, "schema": _TEXT}
-_METERED = [
+METERED = [
     {"name": "idempotency-key", "in": "header", "schema": {**_TEXT, "minLength": 1, "maxLength": MAX_KEY_CHARS}},
     {"name": "modeltap-priority", "in": "header", "schema": {"enum": ["interactive", "bulk"]}},
 ]
@@ -146,18 +146,18 @@ def plane_paths(refusals: list[int]) -> dict[str, dict[str, Any]]:
         return told
 
     predict = {
-        "parameters": _METERED,
+        "parameters": METERED,
         "requestBody": {"required": True, "content": _ROWS},
         "responses": answers(_ANSWERS, is_inference=False),
     }
     late = {str(LATE): _answer(LATE, {PROBLEM.decode(): {"schema": _ref("Problem")}})}
     explain = {
-        "parameters": [_DEPLOYMENT, *_QUERY, *_METERED],
+        "parameters": [_DEPLOYMENT, *_QUERY, *METERED],
         "requestBody": {"required": True, "content": _ROWS},
         "responses": answers({JSON: {"schema": _ref("Explanations")}}, is_inference=False) | late,
     }
     infer = {
-        "parameters": [_DEPLOYMENT, _HEAD_LENGTH, *_METERED],
+        "parameters": [_DEPLOYMENT, _HEAD_LENGTH, *METERED],
         "requestBody": {"required": True, "content": _TENSORS},
         "responses": answers(_INFERRED, is_inference=True),
     }
@@ -166,7 +166,7 @@ def plane_paths(refusals: list[int]) -> dict[str, dict[str, Any]]:
         "responses": answers({JSON: {"schema": _ref("ModelMetadata")}}, is_inference=True),
     }
     operations: dict[tuple[str, str], dict[str, Any]] = {
-        ("POST", "/predict/{deployment}"): {**predict, "parameters": [_DEPLOYMENT, *_METERED]},
+        ("POST", "/predict/{deployment}"): {**predict, "parameters": [_DEPLOYMENT, *METERED]},
         ("POST", "/predict"): predict,
         ("POST", "/explain/{deployment}"): explain,
         ("GET", "/v2/models/{deployment}"): metadata,

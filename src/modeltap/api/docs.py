@@ -14,12 +14,6 @@ DATA_PLANE = [
     ("POST", "/v2/models/{deployment}/infer", "Open Inference Protocol: tensors as JSON or bytes."),
     ("GET", "/livez", "Whether the process lives; needs no key."),
     ("GET", "/readyz", "Whether it takes requests; needs no key."),
-    ("GET", "/v1/models", "OpenAI: the deployments that the key may use."),
-    ("POST", "/v1/completions", "OpenAI: texts that go on after a prompt."),
-    ("POST", "/v1/chat/completions", "OpenAI: the answer to messages."),
-    ("POST", "/v1/responses", "OpenAI: the same in the words of its newer protocol."),
-    ("POST", "/v1/embeddings", "OpenAI: numbers for texts."),
-    ("POST", "/v1/moderations", "OpenAI: what a text classifier says of texts."),
 ]  # fmt: skip
 
 

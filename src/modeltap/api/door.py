@@ -147,7 +147,7 @@ class Door:
             principal,
             request_id,
             started_s=started_s,
-            connection=scope.get("modeltap.connection"),
+            connection=scope.get("modeltap.caller"),
             priority=priority_of(header(scope, PRIORITY_HEADER)),
         )
 

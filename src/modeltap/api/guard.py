@@ -76,7 +76,7 @@ class Guard:
         if presented is None and acting_key is None:
             return ANONYMOUS
         if tenant is None and acting_key is None and (proven := self._proven.get(presented or "")) is not None:
-            if self._clock() < proven[1]:
+            if proven[1] == NEVER_S or self._clock() < proven[1]:
                 return proven[0]
             del self._proven[presented or ""]
         if presented is not None and hmac.compare_digest(presented.encode("utf-8", "surrogateescape"), self._admin_key):

@@ -12,7 +12,7 @@ from typing import Any
 from modeltap.api.asgi import Answer, Receive, Scope, header, json_answer
 from modeltap.api.body import INLINE_BYTES, INLINE_PICTURE_BYTES, apart, parse_json, read_body
 from modeltap.api.codings import asked_coding, pack, unpack
-from modeltap.api.hot import HotHead, Ready
+from modeltap.api.hot_request import HotHead, Ready
 from modeltap.api.inference_answer import AnswerWriter, PlannedOutputs, plan_outputs
 from modeltap.api.inference_model import (
     index_entry,
@@ -22,14 +22,14 @@ from modeltap.api.inference_model import (
     server_metadata,
     version_number,
 )
-from modeltap.api.inference_plans import Plans
+from modeltap.api.inference_plans import Plan, Plans
 from modeltap.api.inference_request import InferRequest, parse_request
 from modeltap.api.inference_versions import InferenceVersions
 from modeltap.api.json_numbers import cut_arrays
 from modeltap.batching.queue import BULK
 from modeltap.domain.signature import Batch
 from modeltap.errors import InvalidInput, MethodNotAllowed, NotFound, Unavailable
-from modeltap.serving.call import Call
+from modeltap.serving.call import Call, Lead
 from modeltap.serving.plane import Plane
 from modeltap.serving.version import Version
 from modeltap.tasks.tensors import TASK
@@ -50,13 +50,15 @@ class InferencePlane:
 
     def read(self, head: HotHead, body: bytes, call: Call) -> Ready | None:
         """A small inference request, read at once; None for every other one."""
-        kept: _Target | None = head.kept
-        name, wanted = _named_by(head.path) if kept is None else (kept.name, kept.wanted)
-        if not name:
-            return None
-        version = self._versions.find(call, name, wanted)
-        target = _Target(name, wanted, head) if kept is None else kept
-        head.kept = target
+        target: _Target | None = head.kept
+        if target is not None and target.lead is not None and self._plane.follow(call, target.lead):
+            version = target.version
+        else:
+            name, wanted = _named_by(head.path)
+            if not name:
+                return None
+            version = self._versions.find(call, name, wanted)
+            target = head.kept = _Target(name, head, version, call.lead)
         return self._known(target, version, body) or self._new(call, target, version, body)
 
     def _known(self, target: _Target, version: Version, body: bytes) -> Ready | None:
@@ -77,9 +79,13 @@ class InferencePlane:
                 inputs = None if plan is None or cut is None else plan.from_blocks(cut[1])
         if plan is None or inputs is None:
             return None
-        show = plan.shown.get((target.name, target.coding))
-        if show is None:
-            show = plan.shown[target.name, target.coding] = self._shown(target.name, version, None, plan.planned, target.coding)
+        show = target.show
+        if target.plan is not plan or show is None:
+            show = plan.shown.get((target.name, target.coding))
+            if show is None:
+                show = self._shown(target.name, version, None, plan.planned, target.coding)
+                plan.shown[target.name, target.coding] = show
+            target.plan, target.show = plan, show
         return Ready(inputs, plan.rows, show)
 
     def _new(self, call: Call, target: _Target, version: Version, body: bytes) -> Ready | None:
@@ -211,14 +217,19 @@ class InferencePlane:
 
 
 class _Target:
-    """What the head of an inference request says: which model, how its body is laid out, how its answer is packed."""
+    """What the head of an inference request says: which model, how its body is laid out, how its answer is packed; with what
+    was found out when the last request came under it."""
 
-    __slots__ = ("coding", "head_bytes", "name", "wanted")
+    __slots__ = ("coding", "head_bytes", "lead", "name", "plan", "show", "version")
 
-    def __init__(self, name: str, wanted: str, head: HotHead) -> None:
+    def __init__(self, name: str, head: HotHead, version: Version, lead: Lead | None) -> None:
         """Raises InvalidInput."""
         self.name = name
-        self.wanted = wanted
+        self.version = version
+        self.lead = lead
+        self.plan: Plan | None = None
+        self.show: Callable[[Batch], Answer] | None = None
+        """How outputs become the answer to a request of that plan."""
         coding = head.seen.get(b"accept-encoding")
         self.coding = None if coding is None else asked_coding(coding.decode("latin-1"))
         length = head.seen.get(b"inference-header-content-length")
@@ -237,7 +248,7 @@ def hurry(call: Call, request: InferRequest) -> None:
     """The request's own time limit and priority, where it has them; it never waits longer than its deployment lets it."""
     if request.timeout_us or call.deadline_s is not None:
         assert call.deployment is not None
-        limits_s = [call.started_s + call.deployment.terms.deadline_ms / 1000]
+        limits_s = [call.started_s + call.deployment.terms.rows_within_ms / 1000]
         if request.timeout_us:
             limits_s.append(call.started_s + request.timeout_us / 1e6)
         if call.deadline_s is not None:

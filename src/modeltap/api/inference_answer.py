@@ -21,6 +21,7 @@ HEAD_LENGTH = b"inference-header-content-length"
 PlannedOutputs = Sequence[tuple[TensorSpec, bool]]
 """What is sent, in order, and whether it is sent as bytes."""
 
+_encode = msgspec.json.Encoder().encode
 _CUT = secrets.token_hex(12)
 """Nobody outside knows it, so that no name can hold it."""
 
@@ -78,7 +79,7 @@ class AnswerWriter:
                 if spec.datatype == "BYTES":  # which are as long as their texts
                     self._shapes = None
             else:
-                pieces.append(msgspec.json.encode(values.ravel().tolist()))
+                pieces.append(_encode(values.ravel().tolist()))
         if shapes != self._shapes:
             self._shapes = shapes
             self._around = self._written_around(shapes, sizes)

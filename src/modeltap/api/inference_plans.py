@@ -16,7 +16,7 @@ from modeltap.api.json_numbers import mark, read_block
 from modeltap.api.narrowing import element_of, graph_numbers, narrowed
 from modeltap.api.tensor_data import BinaryData, JsonData
 from modeltap.data.tensor_bytes import numbers_from_bytes
-from modeltap.domain.signature import NUMPY_DTYPE, Batch, Datatype
+from modeltap.domain.signature import NUMPY_DTYPE, Array, Batch, Datatype
 from modeltap.errors import InvalidValue
 
 MAX_PLANS = 256
@@ -24,20 +24,42 @@ MAX_TEXT_BYTES = 4096
 NOT_PLANNED = frozenset({"BYTES", "BOOL", "FP16"})
 
 
+class _Input:
+    """One tensor of a plan."""
+
+    __slots__ = ("count", "datatype", "element", "name", "num_bytes", "shape")
+
+    def __init__(self, name: str, datatype: Datatype, shape: tuple[int, ...]) -> None:
+        self.name = name
+        self.datatype: Datatype = datatype
+        self.shape = shape
+        self.element = element_of(datatype)
+        self.count = math.prod(shape)
+        self.num_bytes: int = self.count * NUMPY_DTYPE[datatype].itemsize
+
+    def numbers(self, block: bytes) -> Array | None:
+        """What the text of an array of numbers holds; None where that is not for this tensor."""
+        numbers = read_block(block, self.element, self.shape)
+        if numbers is None or len(numbers) != self.count:
+            return None
+        try:
+            if self.element != "d":
+                numbers = graph_numbers(numbers, self.datatype)
+            return narrowed(numbers, self.datatype).reshape(self.shape)
+        except InvalidValue:
+            return None
+
+
 class Plan:
     """Everything about a request but its numbers."""
 
-    __slots__ = ("_after", "_before", "_inputs", "_is_one_array", "num_bytes", "planned", "rows", "shown")
+    __slots__ = ("_after", "_before", "_inputs", "_only", "num_bytes", "planned", "rows", "shown")
 
     def __init__(self, text: bytes, request: InferRequest, rows: int, planned: PlannedOutputs) -> None:
-        self._inputs: list[tuple[str, Datatype, tuple[int, ...], int, int]] = []
-        for tensor in request.tensors:
-            count = math.prod(tensor.shape)
-            num_bytes = count * NUMPY_DTYPE[tensor.datatype].itemsize
-            self._inputs.append((tensor.name, tensor.datatype, tensor.shape, count, num_bytes))
-        self.num_bytes = sum(one[4] for one in self._inputs)
+        self._inputs = [_Input(tensor.name, tensor.datatype, tensor.shape) for tensor in request.tensors]
+        self.num_bytes = sum(one.num_bytes for one in self._inputs)
         self._before, array, self._after = text.partition(mark(0))
-        self._is_one_array = bool(array) and len(self._inputs) == 1
+        self._only = self._inputs[0] if array and len(self._inputs) == 1 else None
         self.rows = rows
         self.planned = planned
         self.shown: dict[tuple[str, str | None], Callable[[Batch], Answer]] = {}
@@ -49,9 +71,10 @@ class Plan:
             return None
         place = 0
         batch: Batch = {}
-        for name, datatype, shape, _, num_bytes in self._inputs:
-            batch[name] = numbers_from_bytes(rest[place : place + num_bytes], datatype).reshape(shape)
-            place += num_bytes
+        for one in self._inputs:
+            end = place + one.num_bytes
+            batch[one.name] = numbers_from_bytes(rest[place:end], one.datatype).reshape(one.shape)
+            place = end
         return batch
 
     def from_text(self, body: bytes) -> Batch | None:
@@ -59,24 +82,21 @@ class Plan:
 
         What stands between the plan's two ends is parsed as an array of numbers, so that the whole can be nothing else.
         """
-        start = len(self._before)
-        if not self._is_one_array or body[start : start + 1] != b"[":
+        only = self._only
+        if only is None or not body.startswith(self._before) or not body.endswith(self._after):
             return None
-        if not body.startswith(self._before) or not body.endswith(self._after):
-            return None
-        return self.from_blocks((body[start : len(body) - len(self._after)],))
+        block = body[len(self._before) : len(body) - len(self._after)]
+        numbers = only.numbers(block) if block.startswith(b"[") else None
+        return None if numbers is None else {only.name: numbers}
 
     def from_blocks(self, blocks: Sequence[bytes]) -> Batch | None:
         """The inputs of a request whose arrays of numbers are these, in order."""
         batch: Batch = {}
-        for (name, datatype, shape, count, _), block in zip(self._inputs, blocks, strict=True):
-            numbers = read_block(block, element_of(datatype), shape)
-            if numbers is None or len(numbers) != count:
+        for one, block in zip(self._inputs, blocks, strict=True):
+            numbers = one.numbers(block)
+            if numbers is None:
                 return None
-            try:
-                batch[name] = narrowed(graph_numbers(numbers, datatype), datatype).reshape(shape)
-            except InvalidValue:
-                return None
+            batch[one.name] = numbers
         return batch
 
 

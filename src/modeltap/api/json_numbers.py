@@ -79,7 +79,7 @@ def read_block(block: bytes, element: Element, shape: tuple[int, ...]) -> Array 
         buffer = parser.parse(block).as_buffer(of_type=element)
     except (ValueError, TypeError, RuntimeError):
         return None
-    numbers: Array = np.frombuffer(buffer, dtype=_DTYPE[element])
+    numbers: Array = np.frombuffer(buffer, _DTYPE[element])
     if block.find(b"[", 1) < 0 or _is_nested_as(block, shape, len(numbers)):
         return numbers
     return None
@@ -87,14 +87,17 @@ def read_block(block: bytes, element: Element, shape: tuple[int, ...]) -> Array 
 
 def _parser(num_bytes: int) -> Any:
     """This thread's own one for a small block; for a large one a new one, as a parser keeps the memory it once needed."""
+    kept = getattr(_parsers, "kept", None) if num_bytes <= MAX_KEPT_BYTES else None
+    return kept or _new_parser(num_bytes)
+
+
+def _new_parser(num_bytes: int) -> Any:
     import simdjson
 
-    if num_bytes > MAX_KEPT_BYTES:
-        return simdjson.Parser()
-    kept = getattr(_parsers, "kept", None)
-    if kept is None:
-        kept = _parsers.kept = simdjson.Parser()
-    return kept
+    parser = simdjson.Parser()
+    if num_bytes <= MAX_KEPT_BYTES:
+        _parsers.kept = parser
+    return parser
 
 
 def _is_nested_as(block: bytes, shape: tuple[int, ...], count: int) -> bool:

@@ -21,7 +21,8 @@ def narrowed(numbers: Array, datatype: Datatype) -> Array:
     dtype = NUMPY_DTYPE[datatype]
     if numbers.dtype == dtype:
         return numbers
-    if numbers.ndim == 1 and len(numbers) <= FEW_NUMBERS and _squares(numbers) < REACHED.get(datatype, 0.0):
+    reached = REACHED.get(datatype)
+    if reached is not None and numbers.ndim == 1 and len(numbers) <= FEW_NUMBERS and _squares(numbers) < reached:
         return numbers.astype(dtype)
     try:
         with np.errstate(over="raise"):

@@ -21,7 +21,7 @@ import numpy as np
 from modeltap.api.asgi import Answer, Receive, Scope, json_answer
 from modeltap.api.body import INLINE_BYTES, INLINE_PICTURE_BYTES, apart, decode_text, media_type, parse_json, read_body
 from modeltap.api.forms import form_rows
-from modeltap.api.hot import HotHead, Ready
+from modeltap.api.hot_request import HotHead, Ready
 from modeltap.api.row_limit import check_rows, csv_rows, longest
 from modeltap.domain.dataset import Column
 from modeltap.domain.signature import Batch, num_rows

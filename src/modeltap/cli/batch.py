@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modeltap.cli.failures import report_interrupt
 from modeltap.cli.invocation import Invocation, command
 
 if TYPE_CHECKING:
@@ -77,25 +76,20 @@ def _start(run: Invocation, deployment: str, source: str, form: str) -> Job:
 
 def _rested(run: Invocation, job: Job) -> Job:
     """The job, once it does not run any more."""
-    from modeltap.cli.follow import follow, let_go
+    from modeltap.cli.follow import follow, watch
 
     if job.is_resting:
         return job
-    try:
-        return follow(run.client, run.out, job.id)
-    except KeyboardInterrupt:
-        raise typer.Exit(report_interrupt(let_go(job.id), as_json=run.out.as_json)) from None
+    return watch(run, lambda: follow(run.client, run.out, job.id), job.id)
 
 
 def _followed(run: Invocation, job_id: str, output: str) -> Job:
     """The job, succeeded. Where it did not, what there is and how it goes on is told before the error is."""
-    from modeltap.cli.follow import follow_to_end, let_go
+    from modeltap.cli.follow import follow_to_end, watch
     from modeltap.errors import ModeltapError
 
     try:
-        return follow_to_end(run.client, run.out, job_id)
-    except KeyboardInterrupt:
-        raise typer.Exit(report_interrupt(let_go(job_id), as_json=run.out.as_json)) from None
+        return watch(run, lambda: follow_to_end(run.client, run.out, job_id), job_id)
     except ModeltapError:
         run.out.note(f"what was answered is kept for 7 days: modeltap batch --job {job_id} --output {output}", style="")
         run.out.note(f"the batch goes on where it was with: modeltap jobs resume {job_id}", style="")

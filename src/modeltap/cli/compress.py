@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from modeltap.cli.failures import report_interrupt
 from modeltap.cli.invocation import Invocation, command
 
 
@@ -51,16 +50,26 @@ def compress(
         float | None, typer.Option(metavar="TIMES", help="How many times as fast it must be; not asked where none is given.")
     ] = None,
     data: Annotated[
-        str | None, typer.Option(metavar="DATASET", help="Texts to compare language models on; else those trained on.")
+        str | None,
+        typer.Option(metavar="DATASET", help="Of imported versions: rows to measure on; of language models: texts."),
     ] = None,
     texts: Annotated[
         str | None, typer.Option(metavar="FILE", help='Texts to compare language models on: .jsonl with "text", or one text.')
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Of an imported version: the column of --data with the truth.")
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(metavar="A,B,…", help="Of an imported version: the classes, in the order of its outputs.")
+    ] = None,
+    scale: Annotated[
+        float | None, typer.Option(help="Of an imported version: what pixels are multiplied by before it takes them; 1/255.")
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Come back at once; the job goes on.")] = False,
 ) -> None:
     """Make a model smaller or faster. It is measured against its parent, and rejected if it is no win."""
     from modeltap.cli.certificate_text import show_certificate
-    from modeltap.cli.follow import follow_to_end, let_go
+    from modeltap.cli.follow import attend
     from modeltap.cli.train import parse_settings
     from modeltap.client.values import CompressResult, read_answer
 
@@ -79,17 +88,15 @@ def compress(
         min_gain=min_gain,
         data=data,
         texts=read_texts(texts) if texts else (),
+        target=target,
+        labels=[label.strip() for label in labels.split(",")] if labels else (),
+        scale=scale,
         wait=False,
     )
-    if detach:
-        run.out.answer(job.raw, lambda: run.out.say(f"{job.id} is {job.state}; watch it with: modeltap jobs logs -f {job.id}"))
+    ended = attend(run, job, "compressing", detach=detach)
+    if ended is None:
         return
-    run.out.note(f"compressing as {job.id}; Ctrl-C lets it go on alone")
-    try:
-        job = follow_to_end(run.client, run.out, job.id)
-    except KeyboardInterrupt:
-        raise typer.Exit(report_interrupt(let_go(job.id), as_json=run.out.as_json)) from None
-    result = read_answer(job.result or {}, CompressResult)
+    result = read_answer(ended.result or {}, CompressResult)
 
     def people() -> None:
         is_kept = result.state != "rejected"

@@ -57,7 +57,7 @@ def deploy(
     public_budget_month: BudgetMonth = None,
     replicas: Annotated[int | None, typer.Option(min=1, help="Engines that share the work.")] = None,
     isolate: Annotated[bool | None, typer.Option("--isolate/--no-isolate", help="Run in a process of its own.")] = None,
-    deadline_ms: Annotated[int | None, typer.Option(min=1, help="Refuse what could not be answered in time.")] = None,
+    deadline_ms: Annotated[int | None, typer.Option(min=1, help="Refuse what would be late, and end texts then.")] = None,
     max_batch: Annotated[int | None, typer.Option(min=1, help="Rows that are put together in one run.")] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Make it public where others reach the server, or take a rejected version.")

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from modeltap.cli.failures import report_interrupt
 from modeltap.cli.invocation import Invocation, command
 
 
@@ -21,25 +20,37 @@ def evaluate(
     data: Annotated[str | None, typer.Option(help="The dataset; the one it was trained on where none is given.")] = None,
     part: Annotated[str | None, typer.Option(help="test, val, train, rows or all.")] = None,
     slice_by: Annotated[list[str] | None, typer.Option("--slice", metavar="COLUMN", help="Also by its values.")] = None,
+    target: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Of an imported version: the column with the truth.")
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(metavar="A,B,…", help="Of an imported version: the classes, in the order of its outputs.")
+    ] = None,
+    scale: Annotated[
+        float | None, typer.Option(help="Of an imported version: what pixels are multiplied by before it takes them; 1/255.")
+    ] = None,
     report: Annotated[str | None, typer.Option(metavar="FILE", help="Write the HTML report there.")] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Come back at once; the job goes on.")] = False,
 ) -> None:
     """Measure how good a version is. On any dataset, with intervals, and by the values of a column."""
-    from modeltap.cli.follow import follow_to_end, let_go
+    from modeltap.cli.follow import attend
     from modeltap.cli.metrics_text import show_metrics
     from modeltap.client.values import EvaluateResult, read_answer
+    from modeltap.errors import InvalidInput
 
     dataset = data or run.client.models.get(model).dataset
-    job = run.client.evaluate(model, dataset, part=part, slices=slice_by or [], wait=False)
-    if detach:
-        run.out.answer(job.raw, lambda: run.out.say(f"{job.id} is {job.state}; watch it with: modeltap jobs logs -f {job.id}"))
+    if not dataset:
+        raise InvalidInput(f"{model} was imported; name the dataset to evaluate it on with --data, such as --data digits@1")
+    named = [label.strip() for label in labels.split(",")] if labels else []
+    job = run.client.evaluate(
+        model, dataset, part=part, slices=slice_by or [], target=target, labels=named, scale=scale, wait=False
+    )
+    ended = attend(run, job, "evaluating", detach=detach)
+    if ended is None:
         return
-    try:
-        job = follow_to_end(run.client, run.out, job.id)
-    except KeyboardInterrupt:
-        raise typer.Exit(report_interrupt(let_go(job.id), as_json=run.out.as_json)) from None
-    result = read_answer(job.result or {}, EvaluateResult)
-    if report is not None:
+    result = read_answer(ended.result or {}, EvaluateResult)
+    has_report = bool(result.raw.get("report", True))
+    if report is not None and has_report:
         write_report(report, run.client.jobs.report(job.id))
 
     def people() -> None:
@@ -48,8 +59,10 @@ def evaluate(
         run.out.say(f"{result.model} on {result.dataset} ({result.part}{rows})", style="bold")
         show_metrics(run.out, result.part, result.metrics)
         _show_slices(run, evaluation.get("slices") or [])
+        for notice in result.notices:
+            run.out.note(notice)
         if report is not None:
-            run.out.note(f"the report is in {report}")
+            run.out.note(f"the report is in {report}" if has_report else "of vectors there is no report, but the numbers above")
 
     run.out.answer({"id": job.id, **result.raw}, people)
 

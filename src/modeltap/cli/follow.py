@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
+import typer
+
+from modeltap.cli.failures import report_interrupt
 from modeltap.cli.job_text import waiting_text
 from modeltap.cli.output import Output, console, duration, is_fancy, number
 from modeltap.cli.trials_text import trials_line
@@ -14,6 +17,7 @@ from modeltap.client import ConnectionFailed, LogEvent, ProgressEvent, StateEven
 from modeltap.client.jobs import finished
 
 if TYPE_CHECKING:
+    from modeltap.cli.invocation import Invocation
     from modeltap.client import Client, Job
     from modeltap.domain.progress import Progress
 
@@ -57,6 +61,26 @@ def follow_to_end(client: Client, out: Output, job_id: str) -> Job:
     Ctrl-C lets go of it: the job goes on.
     """
     return finished(follow(client, out, job_id))
+
+
+def attend(run: Invocation, job: Job, doing: str, *, detach: bool) -> Job | None:
+    """The job that was just submitted, succeeded; None where it is left to itself, which is then told.
+
+    `doing` is what it does, as `training`. Raises as `follow_to_end`; Ctrl-C ends the command, and the job goes on.
+    """
+    if detach:
+        run.out.answer(job.raw, lambda: run.out.say(f"{job.id} is {job.state}; watch it with: modeltap jobs logs -f {job.id}"))
+        return None
+    run.out.note(f"{doing} as {job.id}; Ctrl-C lets it go on alone")
+    return watch(run, lambda: follow_to_end(run.client, run.out, job.id), job.id)
+
+
+def watch(run: Invocation, look: Callable[[], Job], job_id: str) -> Job:
+    """What `look` gives; Ctrl-C ends the command with a word that the job goes on."""
+    try:
+        return look()
+    except KeyboardInterrupt:
+        raise typer.Exit(report_interrupt(let_go(job_id), as_json=run.out.as_json)) from None
 
 
 def let_go(job_id: str) -> str:

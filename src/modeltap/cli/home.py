@@ -31,7 +31,7 @@ def gc(
 
 
 def backup(run: Invocation, path: Annotated[str, typer.Argument(help="The tar file to write.")]) -> None:
-    """Write the whole home to one file. Data, models, deployments and the admin key, while the server runs."""
+    """Write the whole home to one file. Data, models, deployments, usage and the admin key, while the server runs."""
     from modeltap.cli.transfer import download_bar
 
     target = Path(path).expanduser()

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from modeltap.cli.failures import report_interrupt
 from modeltap.cli.invocation import Invocation, command
 
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A recipe key; may be repeated.")]
@@ -36,7 +35,7 @@ def train(
     detach: Annotated[bool, typer.Option("--detach", help="Come back at once; the job goes on.")] = False,
 ) -> None:
     """Train a model. It becomes the next version of its name."""
-    from modeltap.cli.follow import follow_to_end, let_go
+    from modeltap.cli.follow import attend
     from modeltap.cli.metrics_text import show_candidates, show_metrics
     from modeltap.client.recipes import read_recipe
     from modeltap.client.values import TrainResult, read_answer
@@ -45,15 +44,10 @@ def train(
     job = run.client.train(
         dataset, task=task, target=target, recipe=read_recipe(recipe), settings=chosen, name=name, wait=False
     )
-    if detach:
-        run.out.answer(job.raw, lambda: run.out.say(f"{job.id} is {job.state}; watch it with: modeltap jobs logs -f {job.id}"))
+    ended = attend(run, job, "training", detach=detach)
+    if ended is None:
         return
-    run.out.note(f"training as {job.id}; Ctrl-C lets it go on alone")
-    try:
-        job = follow_to_end(run.client, run.out, job.id)
-    except KeyboardInterrupt:
-        raise typer.Exit(report_interrupt(let_go(job.id), as_json=run.out.as_json)) from None
-    result = read_answer(job.result or {}, TrainResult)
+    result = read_answer(ended.result or {}, TrainResult)
 
     def people() -> None:
         run.out.say(f"{result.version} is trained", style="bold green")

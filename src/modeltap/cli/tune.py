@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from modeltap.cli.failures import report_interrupt
 from modeltap.cli.invocation import Invocation, command
 from modeltap.cli.train import RecipeFile, Settings, parse_settings
 
@@ -28,7 +27,7 @@ def tune(
     detach: Annotated[bool, typer.Option("--detach", help="Come back at once; the job goes on.")] = False,
 ) -> None:
     """Search for the best recipe. Its search section says which keys may be what; the best trial becomes a version."""
-    from modeltap.cli.follow import follow_to_end, let_go
+    from modeltap.cli.follow import attend
     from modeltap.cli.metrics_text import score, show_metrics
     from modeltap.cli.trials_text import counts_of, counts_text
     from modeltap.client.values import TuneResult, read_answer
@@ -46,19 +45,14 @@ def tune(
         name=name,
         wait=False,
     )
-    if detach:
-        run.out.answer(job.raw, lambda: run.out.say(f"{job.id} is {job.state}; watch it with: modeltap jobs logs -f {job.id}"))
+    ended = attend(run, job, "searching", detach=detach)
+    if ended is None:
         return
-    run.out.note(f"searching as {job.id}; Ctrl-C lets it go on alone")
-    try:
-        job = follow_to_end(run.client, run.out, job.id)
-    except KeyboardInterrupt:
-        raise typer.Exit(report_interrupt(let_go(job.id), as_json=run.out.as_json)) from None
-    result = read_answer(job.result or {}, TuneResult)
+    result = read_answer(ended.result or {}, TuneResult)
 
     def people() -> None:
         run.out.say(f"{result.version} is the best trial", style="bold green")
-        counts = counts_of(job)
+        counts = counts_of(ended)
         if counts is not None and counts.best is not None:
             run.out.say(f"trials: {counts_text(counts)}")
             best = [(key, told_value(value)) for key, value in counts.best.params.items()]

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, overload
+from typing import Any, Literal, Unpack, overload
 
 from modeltap.client import predicting, writing
 from modeltap.client.batches import Batches
@@ -17,6 +17,7 @@ from modeltap.client.explaining import Explain
 from modeltap.client.jobs import Jobs, OnProgress
 from modeltap.client.keys import Keys
 from modeltap.client.models import Models
+from modeltap.client.reading import Reading, read_reading
 from modeltap.client.recipes import RecipeLike, read_recipe
 from modeltap.client.tenants import Tenants
 from modeltap.client.transport import MAX_RETRIES, Transport
@@ -33,6 +34,7 @@ from modeltap.client.values import (
     Server,
     TrainResult,
     Version,
+    dataset_ref,
     read_answer,
 )
 
@@ -143,7 +145,7 @@ class Client:
         """
         body = {
             "kind": "train",
-            "dataset": _ref(dataset),
+            "dataset": dataset_ref(dataset),
             "task": task,
             "target": target,
             "recipe": read_recipe(recipe),
@@ -165,6 +167,7 @@ class Client:
         slices: Sequence[str] = ...,
         wait: Literal[True] = ...,
         on_progress: OnProgress | None = ...,
+        **reading: Unpack[Reading],
     ) -> EvaluateResult: ...
     @overload
     def evaluate(
@@ -175,6 +178,7 @@ class Client:
         part: str | None = ...,
         slices: Sequence[str] = ...,
         wait: Literal[False],
+        **reading: Unpack[Reading],
     ) -> Job: ...
     def evaluate(
         self,
@@ -185,17 +189,20 @@ class Client:
         slices: Sequence[str] = (),
         wait: bool = True,
         on_progress: OnProgress | None = None,
+        **reading: Unpack[Reading],
     ) -> EvaluateResult | Job:
-        """How good a version is on a dataset, also by the values of the columns in `slices`; or the job at once.
+        """How good a version is on a dataset, also by the values of the columns in `slices`; or the job at once. How it is read
+        for an imported version is said by `target`, `labels` and `scale`, see `Reading`.
 
         Raises NotFound, InvalidData; waiting also the error that the job failed with, and JobStopped.
         """
         body = {
             "kind": "evaluate",
             "model": model.id if isinstance(model, Version) else model,
-            "dataset": _ref(dataset),
+            "dataset": dataset_ref(dataset),
             "part": part,
             "slices": list(slices) or None,
+            **read_reading(reading),
         }
         job = self._submit(body)
         if not wait:
@@ -222,6 +229,7 @@ class Client:
         texts: Sequence[str] = ...,
         wait: Literal[True] = ...,
         on_progress: OnProgress | None = ...,
+        **reading: Unpack[Reading],
     ) -> CompressResult: ...
     @overload
     def compress(
@@ -242,6 +250,7 @@ class Client:
         data: str | Dataset | None = ...,
         texts: Sequence[str] = ...,
         wait: Literal[False],
+        **reading: Unpack[Reading],
     ) -> Job: ...
     def compress(
         self,
@@ -262,6 +271,7 @@ class Client:
         texts: Sequence[str] = (),
         wait: bool = True,
         on_progress: OnProgress | None = None,
+        **reading: Unpack[Reading],
     ) -> CompressResult | Job:
         """A smaller version with its certificate, or the job at once where `wait` is False.
 
@@ -272,7 +282,8 @@ class Client:
 
         max_drop: how much worse it may be (`"0.5pp"` of accuracy, `"2%"` of an error, nats a token of a language model),
         min_gain: how many times as fast it must be, both with 95 % certainty; one that does not hold them is registered as
-        rejected. data or texts: what to compare language models on; else what the version was trained on. Raises NotFound,
+        rejected. data or texts: what to compare language models on; else what the version was trained on. An imported version
+        is calibrated and compared on `data`, read as in `evaluate`. Raises NotFound,
         InvalidData, CannotCompress; waiting also the error that the job failed with, and JobStopped.
         """
         if weights is None and prune is None and distil is None:
@@ -291,8 +302,9 @@ class Client:
             "name": name,
             "max_drop": max_drop,
             "min_gain": min_gain,
-            "data": None if data is None else _ref(data),
+            "data": None if data is None else dataset_ref(data),
             "texts": list(texts) or None,
+            **read_reading(reading),
         }
         job = self._submit(body)
         if not wait:
@@ -378,10 +390,6 @@ class Client:
 
     def _submit(self, body: dict[str, Any]) -> Job:
         return read_answer(self.transport.json("POST", "/api/jobs", body=_given(body)), Job)
-
-
-def _ref(dataset: str | Dataset) -> str:
-    return dataset.id if isinstance(dataset, Dataset) else dataset
 
 
 def _name(deployment: str | Deployment) -> str:

@@ -49,6 +49,10 @@ class Dataset(Answer, frozen=True, kw_only=True):
     size_bytes: int | None = None
 
 
+def dataset_ref(dataset: str | Dataset) -> str:
+    return dataset.id if isinstance(dataset, Dataset) else dataset
+
+
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """One runner of a job. `end` None: it runs; else succeeded, failed, waits, paused, cancelled, exited, killed,
     out_of_memory, over_memory, frozen, silent, never_started or vanished."""
@@ -216,6 +220,7 @@ class EvaluateResult(Answer, frozen=True, kw_only=True):
     part: str
     metrics: dict[str, Any] = {}
     evaluation: dict[str, Any] | None = None
+    notices: tuple[str, ...] = ()
 
 
 class TuneResult(TrainResult, frozen=True, kw_only=True):

@@ -11,9 +11,10 @@ from pathlib import Path
 from modeltap.bundle.golden import Golden
 from modeltap.compression.asking import document_nats, tokens_a_second
 from modeltap.compression.evidence import Evidence
-from modeltap.compression.golden import SETTINGS, TEXTS, empty_golden, golden_of
+from modeltap.compression.golden import TEXTS, empty_golden, golden_of
 from modeltap.domain.model import Language
 from modeltap.engines.tokens_process import TokenProcess
+from modeltap.engines.tokens_wire import EngineSettings
 
 TURNS = 9
 NUM_STREAMS = 4
@@ -45,20 +46,34 @@ class Comparison:
 
 
 def compare(
-    parent: Side, child: Side, evidence: Evidence, *, golden_texts: tuple[str, ...], tell: Callable[[str], None]
+    parent: Side,
+    child: Side,
+    evidence: Evidence,
+    *,
+    golden_texts: tuple[str, ...],
+    tell: Callable[[str], None],
+    threads: int = 0,
 ) -> Comparison:
-    """Starts two engine processes, blocks until both were measured, and ends them. Raises Broken if one does not load."""
-    return asyncio.run(_compare(parent, child, evidence, golden_texts or TEXTS, tell))
+    """Starts two engine processes of so many threads (0: as where they serve), blocks until both were measured, and ends them.
+
+    Raises Broken if one does not load.
+    """
+    return asyncio.run(_compare(parent, child, evidence, golden_texts or TEXTS, tell, EngineSettings(threads=threads)))
 
 
 async def _compare(
-    parent: Side, child: Side, evidence: Evidence, golden_texts: tuple[str, ...], tell: Callable[[str], None]
+    parent: Side,
+    child: Side,
+    evidence: Evidence,
+    golden_texts: tuple[str, ...],
+    tell: Callable[[str], None],
+    settings: EngineSettings,
 ) -> Comparison:
     async with AsyncExitStack() as opened:
         engines = []
         for side in (parent, child):
             tell(f"loading {side.name}")
-            engine = await TokenProcess.start(side.name, side.files, side.language, empty_golden(), settings=SETTINGS)
+            engine = await TokenProcess.start(side.name, side.files, side.language, empty_golden(), settings=settings)
             opened.push_async_callback(engine.close)
             engines.append(engine)
         golden = await golden_of(engines[1], child.files, child.language, golden_texts)

@@ -25,7 +25,6 @@ TEXTS = (
     "Grüße aus 東京! 🙂",
 )
 """For a model of which nothing is known: words, numbers, code, and characters of several bytes."""
-SETTINGS = EngineSettings()
 
 
 def empty_golden() -> Golden:
@@ -33,14 +32,18 @@ def empty_golden() -> Golden:
     return Golden(rows=[], answers={}, environment=tokens_environment())
 
 
-def record_golden_prompts(files: Mapping[str, Path], language: Language, texts: Sequence[str] = TEXTS) -> Golden:
+def record_golden_prompts(
+    files: Mapping[str, Path], language: Language, texts: Sequence[str] = TEXTS, *, threads: int = 0
+) -> Golden:
     """The texts with what the model goes on with. Starts a process, blocks until it has answered, and ends it.
 
-    files: of the bundle, with its OpenVINO form; no golden file is needed. Raises Broken if the model does not load.
+    files: of the bundle, with its OpenVINO form; no golden file is needed. threads: of the engine, 0 as many as it has where it
+    serves. Raises Broken if the model does not load.
     """
 
     async def record() -> Golden:
-        engine = await TokenProcess.start("recording", files, language, empty_golden(), settings=SETTINGS)
+        settings = EngineSettings(threads=threads)
+        engine = await TokenProcess.start("recording", files, language, empty_golden(), settings=settings)
         try:
             return await golden_of(engine, files, language, texts)
         finally:

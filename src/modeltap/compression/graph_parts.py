@@ -6,18 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from modeltap.bundle.join import MODEL_SCOPE, PREDICTION, strip_incidentals
+from modeltap.bundle.join import MODEL_SCOPE, PREDICTION, free_name, strip_incidentals
 from modeltap.data.graph import value_info
 from modeltap.domain.features import CODES, FEATURES, FeatureSpec
 from modeltap.domain.signature import ONNX_IR_VERSION, TensorSpec
-from modeltap.errors import Broken
+from modeltap.errors import Broken, CannotCompress
+
+OPSET = 13
+"""Whose operators have a scale for each channel."""
 
 
 @dataclass(frozen=True)
 class GraphParts:
     """onnx.ModelProtos: raw columns → FEATURES and CODES, and those → PREDICTION. `between` are the tensors that pass."""
 
-    features: Any
+    features: Any | None
+    """None of a graph that was made elsewhere, which is its own network."""
     network: Any
     between: tuple[TensorSpec, ...]
 
@@ -57,6 +61,33 @@ def take_apart(graph: bytes, inputs: Sequence[TensorSpec], spec: FeatureSpec) ->
     answer.name = MODEL_SCOPE + PREDICTION
     features = model(_needed(nodes, [one.name for one in between]), inputs, [value_info(one) for one in between])
     return GraphParts(features, _without_scope(model(of_network, between, [answer])), tuple(between))
+
+
+def whole_graph(graph: bytes, inputs: Sequence[TensorSpec]) -> GraphParts:
+    """A graph that was made elsewhere, as a network without preprocessing; every node has a name, by which it can be left out.
+
+    Raises CannotCompress for one of an age that cannot be raised to OPSET.
+    """
+    import onnx
+    from onnx import version_converter
+
+    network = onnx.load_model_from_string(graph)
+    used = max((opset.version for opset in network.opset_import if opset.domain in ("", "ai.onnx")), default=OPSET)
+    if used < OPSET:
+        try:
+            network = version_converter.convert_version(network, OPSET)
+        except (RuntimeError, ValueError) as problem:
+            first = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
+            raise CannotCompress(
+                f"the graph is of opset {used}, and eight bits begin with {OPSET}; it cannot be raised to that"
+                f" ({first[:200]}): export it anew, and import that"
+            ) from None
+    taken = {node.name for node in network.graph.node}
+    for place, node in enumerate(network.graph.node):
+        if not node.name:
+            node.name = free_name(f"{node.op_type}_{place}", taken)
+            taken.add(node.name)
+    return GraphParts(None, network, tuple(inputs))
 
 
 def _without_scope(network: Any) -> Any:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from modeltap.bundle.join import strip_incidentals
 from modeltap.domain.signature import Batch, num_rows
 from modeltap.errors import CannotCompress
 from modeltap.training.graphs import PREDICTION, clean_graph
@@ -202,13 +203,16 @@ def _written(write: Callable[[Path], None]) -> Any:
 
 
 def _clean(network: Any) -> Any:
-    """Names by their places, opsets that are used, the output called as before."""
+    """Names by their places, opsets that are used, the output called as before; a graph that was made elsewhere keeps the
+    names that it is asked by."""
     used = {node.domain for node in network.graph.node}
     kept = [opset for opset in network.opset_import if opset.domain in used or not opset.domain]
     del network.opset_import[:]
     network.opset_import.extend(kept)
-    assert network.graph.output[0].name == PREDICTION
-    return clean_graph(network)
+    if network.graph.output[0].name == PREDICTION:
+        return clean_graph(network)
+    strip_incidentals(network)
+    return network
 
 
 def _copy(network: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from modeltap.control.reading import Reading
 from modeltap.domain.certificate import Demand, Measure
 from modeltap.errors import InvalidInput
 
@@ -30,6 +31,8 @@ class CompressSpec(msgspec.Struct, frozen=True, kw_only=True):
     dataset: str = ""
     dataset_digest: str = ""
     texts: tuple[str, ...] = ()
+    reading: Reading | None = None
+    """Of an imported version: how the dataset is read for it."""
     amount: float = 0.0
     """Of prune: the share of each layer's channels and units, or of all weights, that goes."""
     is_unstructured: bool = False

@@ -10,8 +10,10 @@ from typing import Any, Literal
 import msgspec
 
 from modeltap.bundle.files import RECIPE, WEIGHTS
+from modeltap.control.compress_imported import ImportedPlan, check_form, plan_imported
 from modeltap.control.compress_recipes import student_recipe, tuning_recipe
 from modeltap.control.compress_spec import CompressSpec, Method, bound, parse_demand
+from modeltap.control.reading import is_imported
 from modeltap.domain.certificate import Measure
 from modeltap.domain.dataset import Dataset
 from modeltap.domain.job import Job
@@ -78,12 +80,16 @@ class Compressions:
         min_gain: float | None = None,
         data: str | None = None,
         texts: Sequence[str] = (),
+        target: str | None = None,
+        labels: Sequence[str] = (),
+        scale: float | None = None,
     ) -> Job:
         """The queued job, of one of `weights`, `prune` and `distil`. Its version is called `name`, or as the parent with the
         method behind it.
 
         distil: the student's recipe. settings: of that recipe, or of the training after pruning. data: a dataset of texts to
-        compare language models on; or texts themselves; else the one that the version was trained on. A bound on the drop may
+        compare language models on, or of rows to calibrate and compare an imported version on, read by `target`, `labels` and
+        `scale` (see `Reading`); or texts themselves; else the one that the version was trained on. A bound on the drop may
         have its unit, `0.5pp` or `2%`. Raises NotFound, InvalidInput for a bound or a mixture that means nothing,
         InvalidRecipe, InvalidData and CannotCompress for a version that cannot be compressed so, MissingExtra.
         """
@@ -95,19 +101,27 @@ class Compressions:
             settings,
         )
         version = self._models.get(model_ref)
+        imported = None
+        if is_imported(version):
+            imported = plan_imported(version, method, data and self._datasets.get(data), target, labels, scale, texts=texts)
+        elif target is not None or labels or scale is not None:
+            raise InvalidInput(f"target, labels and scale are for imported versions; {version.id} was trained here")
         spec = CompressSpec(
             model=version.id,
             digest=version.digest,
             name=parse_name("model", name or f"{version.name}-{ENDINGS[method]}"),
             method=method,
-            demand=parse_demand(max_drop, min_gain, _measure(version)),
+            demand=parse_demand(max_drop, min_gain, _measure(version) if imported is None else imported.measure),
             texts=tuple(texts),
             checkpoint_every_s=self._checkpoint_every_s,
         )
         if version.manifest.language is not None:
             spec = self._language_spec(spec, version, data, texts)
         else:
-            spec = self._tensor_spec(spec, version, is_told_texts=data is not None or bool(texts))
+            if imported is not None:
+                spec = self._imported_spec(spec, version, imported)
+            else:
+                spec = self._tensor_spec(spec, version, is_told_texts=data is not None or bool(texts))
             if method == "prune":
                 assert prune is not None
                 spec = self._prune_spec(
@@ -115,7 +129,8 @@ class Compressions:
                 )
             elif method == "distil":
                 assert distil is not None
-                recipe = student_recipe(self._recipe(version), distil, settings or {})
+                teacher = self._recipe(version) if imported is None else imported.teacher
+                recipe = student_recipe(teacher, distil, settings or {})
                 recipe = msgspec.structs.replace(recipe, threads=recipe.threads or version.manifest.lineage.threads)
                 spec = msgspec.structs.replace(
                     spec,
@@ -144,11 +159,6 @@ class Compressions:
         """With the dataset that the version was trained on, whose rows calibrate, train and compare."""
         manifest = version.manifest
         task = find_task(manifest.task)
-        if not task.forms or manifest.engine.name != "onnxruntime" or not manifest.lineage.dataset:
-            raise CannotCompress(
-                f"{version.id} was imported, so the rows that it learned from are not known, and with those it would be"
-                " calibrated and compared; compress it before it is imported, or train a model here"
-            )
         if task.target == "none":
             raise CannotCompress(f"{version.id} has no target that the answers of both could be compared with")
         if is_told_texts:
@@ -168,6 +178,14 @@ class Compressions:
             ) from None
         return msgspec.structs.replace(spec, dataset=dataset.id, dataset_digest=manifest.lineage.dataset_digest)
 
+    def _imported_spec(self, spec: CompressSpec, version: ModelVersion, imported: ImportedPlan) -> CompressSpec:
+        """With the dataset that was named, and how it is read."""
+        check_form(version, spec.method, self._artifacts.tree(version.digest))
+        if spec.method in ("prune", "distil") and find_spec("torch") is None:
+            raise MissingExtra(what="what training needs", extra="train")
+        dataset = imported.dataset
+        return msgspec.structs.replace(spec, dataset=dataset.id, dataset_digest=dataset.digest, reading=imported.reading)
+
     def _prune_spec(
         self,
         spec: CompressSpec,
@@ -181,7 +199,7 @@ class Compressions:
         if not is_unstructured and find_spec("torch_pruning") is None:
             raise MissingExtra(what="torch-pruning", extra="train")
         architecture = version.manifest.architecture
-        if not is_unstructured and architecture not in PRUNED:
+        if "texts" in find_task(version.manifest.task).forms or (not is_unstructured and architecture not in PRUNED):
             raise CannotCompress(
                 f"{version.id} is of the architecture '{architecture}', which has no layers that could be written narrower;"
                 f" {', '.join(PRUNED)} have; --int8, or --distil recipe.yaml, may do for it"

@@ -9,6 +9,8 @@ from typing import Any, get_args
 
 import msgspec
 
+from modeltap.control.reading import Reading, plan_reading
+from modeltap.control.text_evaluations import check_texts, has_no_target
 from modeltap.domain.dataset import Column, Dataset, Kind, Schema
 from modeltap.domain.job import Job
 from modeltap.domain.names import parse_name
@@ -23,6 +25,8 @@ from modeltap.storage.datasets import DatasetRepository
 from modeltap.storage.jobs import JobRepository
 from modeltap.storage.models import ModelRepository
 from modeltap.tasks.catalogue import find_task, task_names
+
+SEQUENTIAL = "sequential"
 
 
 class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +46,8 @@ class EvaluateSpec(msgspec.Struct, frozen=True, kw_only=True):
     dataset: str
     part: str | None = None
     slices: tuple[str, ...] = ()
+    reading: Reading | None = None
+    """Of an imported version: how the dataset is read for it."""
 
 
 class Trainings:
@@ -97,17 +103,24 @@ class Trainings:
         self._wake()
         return job
 
-    def start_evaluation(self, model_ref: str, dataset_ref: str, *, part: str | None = None, slices: Sequence[str] = ()) -> Job:
-        """The queued job. Raises NotFound, InvalidData for a part or slice column that the dataset does not have."""
+    def start_evaluation(
+        self,
+        model_ref: str,
+        dataset_ref: str,
+        *,
+        part: str | None = None,
+        slices: Sequence[str] = (),
+        target: str | None = None,
+        labels: Sequence[str] = (),
+        scale: float | None = None,
+    ) -> Job:
+        """The queued job. `target`, `labels` and `scale` are for imported versions, see `Reading`. Raises NotFound,
+        InvalidInput, InvalidData for a part or column that the dataset does not have."""
         version = self._models.get(model_ref)
-        if not find_task(version.manifest.task).forms:
-            raise InvalidData(f"{version.id} was imported: which column it predicts is not known, so it cannot be evaluated")
-        if find_task(version.manifest.task).target == "none":
-            raise InvalidData(
-                f"{version.id} is of the task {version.manifest.task}, which has no target that its answers could be compared"
-                " with"
-            )
         dataset = self._datasets.get(dataset_ref)
+        is_texts = has_no_target(version)
+        if is_texts:
+            check_texts(version, dataset, {"slices": slices, "target": target, "labels": labels, "scale": scale})
         parts = ["all", *dataset.num_rows]
         if dataset.digest == version.manifest.lineage.dataset_digest:
             parts += [name for name in ("train", "val", "test") if name not in parts]
@@ -117,7 +130,8 @@ class Trainings:
         for column in slices:
             if column not in known:
                 raise InvalidData(f"{dataset.id} has no column '{column}' to slice by{nearest(column, known)}")
-        spec = EvaluateSpec(model=version.id, dataset=dataset.id, part=part, slices=tuple(slices))
+        reading = None if is_texts else plan_reading(version, dataset, target=target, labels=labels, scale=scale)
+        spec = EvaluateSpec(model=version.id, dataset=dataset.id, part=part, slices=tuple(slices), reading=reading)
         job = self._jobs.add("evaluate", msgspec.to_builtins(spec), datetime.now(UTC))
         self._wake()
         return job
@@ -139,7 +153,15 @@ class Trainings:
         base = recipe.model.options.get("base")
         if base is None:
             return recipe
-        options = {**recipe.model.options, "base": self._models.get(base).id}
+        version = self._models.get(base)
+        own, needed = version.manifest.architecture, recipe.model.architecture
+        if needed == SEQUENTIAL != own:
+            raise InvalidRecipe(
+                f"model.base is {version.id}, of the architecture '{own}'; a network of layers begins with a version of layers:"
+                " a Sequential of Keras, weights with a recipe, or one of 'sequential' that was trained here (for encoders of"
+                " texts there is pretrained-encoder, for language models lora)"
+            )
+        options = {**recipe.model.options, "base": version.id}
         return msgspec.structs.replace(recipe, model=msgspec.structs.replace(recipe.model, options=options))
 
     def render(self, recipe: Recipe) -> dict[str, Any]:

@@ -55,12 +55,15 @@ def _as_array(picture: Any, shape: tuple[int, ...] | None) -> NDArray[np.uint8]:
     return pixels if shape is None else pixels.reshape(shape)
 
 
-def encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    """A PNG file of uint8 (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); no metadata, so equal pixels give equal bytes."""
+def encode_png(pixels: NDArray[np.uint8], *, level: int = -1) -> bytes:
+    """A PNG file of uint8 (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); no metadata, so equal pixels give equal bytes. `level`:
+    how hard zlib tries, from 1 to 9, or as it does by itself."""
     from PIL import Image
 
     out = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels).save(out, "PNG")
+    Image.fromarray(pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels).save(
+        out, "PNG", compress_level=level
+    )
     return out.getvalue()
 
 

@@ -13,6 +13,8 @@ from modeltap.domain.usage import Price
 MAX_REPLICAS = 64
 MAX_DEADLINE_MS = 600_000
 MAX_BATCH = 4096
+ROWS_WITHIN_MS = 10_000
+"""Where nobody said anything, for what is no text."""
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,10 +41,16 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     replicas: Annotated[int, msgspec.Meta(ge=1, le=MAX_REPLICAS)] = 1
     isolate: bool = False
     """Run in an engine process even where there is one replica; more than one always do."""
-    deadline_ms: Annotated[int, msgspec.Meta(ge=1, le=MAX_DEADLINE_MS)] = 10_000
-    """A request that could not be answered within it is refused at the door."""
+    deadline_ms: Annotated[int, msgspec.Meta(ge=1, le=MAX_DEADLINE_MS)] | None = None
+    """A request that could not be answered within it is refused at the door, and a text that is not whole by then is ended.
+    None is 10 seconds for rows and tensors, and for texts, which take as long as they are, no end."""
     max_batch: Annotated[int, msgspec.Meta(ge=1, le=MAX_BATCH)] = 64
     """Rows that are put together in one run."""
+
+    @property
+    def rows_within_ms(self) -> int:
+        """The deadline of what is no text."""
+        return self.deadline_ms or ROWS_WITHIN_MS
 
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):

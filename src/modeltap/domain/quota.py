@@ -41,17 +41,22 @@ class Account(Protocol):
         """One request ended that was counted at `second`; this much of it comes back."""
 
 
-class Reservation(msgspec.Struct, gc=False):
+class Reservation:
     """What one request may use. Ends exactly once."""
 
-    key: Account | None
-    tenant: Account | None
-    at_s: float
-    """When it was counted: the moment at which the request was accepted."""
-    requests: int
-    units: int
-    cost_nano: int
-    is_open: bool = True
+    __slots__ = ("at_s", "cost_nano", "is_open", "key", "requests", "tenant", "units")
+
+    def __init__(
+        self, key: Account | None, tenant: Account | None, at_s: float, requests: int, units: int, cost_nano: int
+    ) -> None:
+        self.key = key
+        self.tenant = tenant
+        self.at_s = at_s
+        """When it was counted: the moment at which the request was accepted."""
+        self.requests = requests
+        self.units = units
+        self.cost_nano = cost_nano
+        self.is_open = True
 
     def settle(self, *, units: int, cost_nano: int) -> None:
         """The rest comes back. Raises ValueError for more than was reserved, Conflict if it ended already."""

@@ -21,8 +21,9 @@ from modeltap.domain.quota import QuotaBook, Spent, shortages
 from modeltap.domain.quota_counters import DAY_S, UNLIMITED, Counters, Standing, Subject, limit_reached, month_of
 from modeltap.errors import BudgetSpent, LimitReached, RateLimited
 
-RECALL_WAIT_S = 0.25
-"""A worker that does not answer for so long is taken to have used what it holds."""
+RECALL_WAIT_S = 1.0
+"""A worker that does not answer for so long is taken to have used what it holds. One that died is known at once; one that lives
+may wait for a processor, or read a large body."""
 
 
 class Return(msgspec.Struct, frozen=True, array_like=True):

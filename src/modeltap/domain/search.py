@@ -12,8 +12,9 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     architecture: str
-    state: Literal["trained", "cut", "left out"]
-    """cut: the time ended while it grew, and its best so far was kept. left out: it did not fit into the time."""
+    state: Literal["trained", "cut", "behind", "failed", "left out"]
+    """cut: the time ended while it grew, and its best so far was kept. behind: after its first fold it added nothing to those
+    before it. failed: it could not be trained. left out: it did not fit into the time."""
     metrics: dict[str, float | None] = {}
     """On the validation rows: log_loss, roc_auc (of two classes) and accuracy, or rmse and mae."""
     weight: float = 0.0

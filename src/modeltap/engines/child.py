@@ -7,19 +7,17 @@ end of its socket is closed.
 from __future__ import annotations
 
 import logging
-import os
-import signal
 import socket
-import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from modeltap.bundle.files import open_bundle
 from modeltap.domain.engine import Engine
-from modeltap.engines.confine import be_the_likely_victim, end_with_parent, leave_no_core
+from modeltap.engines.child_process import begin_child
 from modeltap.engines.select import open_engine, warm
 from modeltap.engines.wire import (
     Answered,
@@ -46,18 +44,8 @@ _log = logging.getLogger("modeltap.engines.child")
 
 def main() -> None:
     """Until the parent closes the socket, or is gone."""
-    descriptor, parent_pid = int(sys.argv[1]), int(sys.argv[2])
-    end_with_parent(parent_pid)
-    leave_no_core()
-    be_the_likely_victim()
-    for number in (signal.SIGINT, signal.SIGTERM):  # sent to the whole group; the parent decides when its engines end
-        signal.signal(number, signal.SIG_IGN)
-    logging.basicConfig(format=f"engine process {os.getpid()}: %(message)s")
-    with socket.socket(fileno=descriptor) as link:
-        try:
-            _serve(link)
-        except (BrokenPipeError, ConnectionResetError):
-            return
+    with begin_child("engine process") as link, suppress(BrokenPipeError, ConnectionResetError):
+        _serve(link)
 
 
 def _serve(link: socket.socket) -> None:

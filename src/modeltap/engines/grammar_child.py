@@ -7,11 +7,9 @@ memory and of processor time. A grammar that passes is also walked for some toke
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import socket
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,8 @@ from typing import Any
 import msgspec
 
 from modeltap.domain.generation import Grammar
-from modeltap.engines.confine import be_the_likely_victim, end_with_parent, leave_no_core, limit_memory
+from modeltap.engines.child_process import begin_child
+from modeltap.engines.confine import limit_memory
 from modeltap.engines.tokens_openvino import structured
 from modeltap.engines.tokens_wire import RECEIVE_BYTES, Failed, Frames, FromTrial, OpenTrial, Ready, ToTrial, Try, Verdict, pack
 from modeltap.errors import Broken, MissingExtra
@@ -29,8 +28,6 @@ WIDTH = 4
 """Of the graph that stands for the model."""
 LONGEST_PROBLEM = 300
 MODEL = "openvino_model.xml"
-
-_log = logging.getLogger("modeltap.engines.grammar_child")
 
 
 class Compiler:
@@ -97,14 +94,7 @@ def _told(problem: BaseException) -> str:
 
 def main() -> None:
     """Until the parent closes the socket, or a grammar takes more than it may, which ends the process."""
-    descriptor, parent_pid = int(sys.argv[1]), int(sys.argv[2])
-    end_with_parent(parent_pid)
-    leave_no_core()
-    be_the_likely_victim()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    logging.basicConfig(format=f"trial process {os.getpid()}: %(message)s")
-    with socket.socket(fileno=descriptor) as link, suppress(BrokenPipeError, ConnectionResetError):
+    with begin_child("trial process") as link, suppress(BrokenPipeError, ConnectionResetError):
         _serve(link)
     os._exit(0)
 

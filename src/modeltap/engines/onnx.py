@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from modeltap.domain.signature import Batch, Signature
+from modeltap.engines.pieces import cut
 from modeltap.errors import Broken, InvalidValue
 
 _log = logging.getLogger(__name__)
@@ -24,8 +25,17 @@ class OnnxEngine:
         self._inputs = [spec.name for spec in signature.inputs]
         self._outputs = [spec.name for spec in signature.outputs]
         self._min_batch = min_batch
+        self.most_rows: int | None = None
+        """It runs more of them in pieces; None is any number at once."""
 
     def run(self, batch: Batch) -> Batch:
+        most_rows = self.most_rows
+        if most_rows is None or (num_rows := len(next(iter(batch.values())))) <= most_rows:
+            return self._run_at_once(batch)
+        pieces = [self._run_at_once({name: rows[piece] for name, rows in batch.items()}) for piece in cut(num_rows, most_rows)]
+        return {name: np.concatenate([piece[name] for piece in pieces]) for name in self._outputs}
+
+    def _run_at_once(self, batch: Batch) -> Batch:
         if self._min_batch == 1:
             return self._run(batch)  # as it is: the inputs of an imported graph need have no axis of rows
         num_rows = len(next(iter(batch.values())))

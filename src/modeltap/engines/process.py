@@ -7,20 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
 
 from modeltap.domain.replica import ENDED, ReplicaEvent, ReplicaState, next_state
 from modeltap.domain.signature import Batch
-from modeltap.engines.confine import bare_environment
+from modeltap.engines.child_process import CLOSE_S, end_of, start_child, told_status
 from modeltap.engines.wire import (
     Answered,
     Buffer,
@@ -42,8 +38,6 @@ from modeltap.errors import Broken, GoldenMismatch, InvalidValue, ModeltapError,
 START_S = 120.0
 """Of loading a graph and replaying its golden rows; a process that takes longer is ended."""
 RUN_S = 30.0
-CLOSE_S = 5.0
-"""From the end of its socket to the end of the process; then it is killed."""
 JOIN_BYTES = 64 << 10
 PIECE_BYTES = 256 << 10
 """Small frames are sent with one call, large ones in pieces of this size while the socket takes them."""
@@ -94,7 +88,7 @@ class ProcessReplica(asyncio.BufferedProtocol):
     ) -> ProcessReplica:
         """A replica that repeated its golden rows. Raises GoldenMismatch or Broken; then there is no process."""
         replica = cls(name, run_timeout_s=run_timeout_s, on_end=on_end)
-        await replica._connect()
+        replica._process, replica._transport = await start_child("modeltap.engines.child", replica, name=name)
         is_ready, status = False, 0
         try:
             async with asyncio.timeout(start_timeout_s):
@@ -160,27 +154,6 @@ class ProcessReplica(asyncio.BufferedProtocol):
     def kill(self) -> None:
         """Ends the process at once; what it ran is lost."""
         self._lose("was ended")
-
-    async def _connect(self) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            command = [sys.executable, "-P", "-m", "modeltap.engines.child", str(theirs.fileno()), str(os.getpid())]
-            try:
-                self._process = subprocess.Popen(  # noqa: S603  on this thread: the child ends when it does
-                    command,
-                    env=bare_environment(),
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    pass_fds=[theirs.fileno()],
-                )
-            except OSError as problem:
-                ours.close()
-                raise Broken(f"no engine process can be started: {problem.strerror}") from None
-        with ExitStack() as unless_connected:
-            unless_connected.callback(_wait, self._process, 0.0)
-            unless_connected.callback(ours.close)
-            self._transport, _ = await self._loop.create_unix_connection(lambda: self, sock=ours)
-            unless_connected.pop_all()
 
     async def _give_up(self) -> int:
         """Its exit status, once there is no process any more."""
@@ -298,29 +271,13 @@ class ProcessReplica(asyncio.BufferedProtocol):
         self._reaping = self._loop.create_task(self._reap(wait_s))
 
     async def _reap(self, wait_s: float) -> None:
-        status = await asyncio.to_thread(_wait, self._process, wait_s)
+        status = await asyncio.to_thread(end_of, self._process, wait_s)
         if status:
             _log.warning("the engine process %d of %s: %s", self.pid, self.name, told_status(status))
         self._gone.set_result(status)
 
     def _advance(self, event: ReplicaEvent) -> None:
         self.state = next_state(self.state, event)
-
-
-def told_status(status: int) -> str:
-    """How a process ended, in words."""
-    return f"signal {-status}" if status < 0 else f"exit status {status}"
-
-
-def _wait(process: subprocess.Popen[bytes], wait_s: float) -> int:
-    """The exit status of a process that is ending; it is killed if it takes longer."""
-    if wait_s > 0:
-        try:
-            return process.wait(wait_s)
-        except subprocess.TimeoutExpired:
-            pass
-    process.kill()
-    return process.wait()
 
 
 def _pieces(frame: Sequence[Buffer]) -> Iterator[Buffer]:

@@ -8,6 +8,8 @@ from modeltap.bundle.files import Bundle
 from modeltap.bundle.golden import replay_golden
 from modeltap.data.text_reading import TEXTS, read_fitted
 from modeltap.domain.engine import Engine
+from modeltap.domain.signature import Batch
+from modeltap.engines.pieces import best_rows
 from modeltap.engines.texts import TextEngine, ids_signature
 
 
@@ -25,9 +27,19 @@ def open_engine(bundle: Bundle, *, threads: int = 1) -> Engine:
 
 def warm(engine: Engine, bundle: Bundle) -> Engine:
     """The engine, once it has repeated the bundle's golden rows; it is closed where it does not. Raises GoldenMismatch."""
+    from modeltap.engines.onnx import OnnxEngine
+
     with ExitStack() as unless_warm:
         unless_warm.callback(engine.close)
-        replay_golden(bundle.golden, bundle.manifest.schema, bundle.manifest.signature, engine.run)
+        seen: list[Batch] = []
+
+        def run(batch: Batch) -> Batch:
+            seen.append(batch)
+            return engine.run(batch)
+
+        replay_golden(bundle.golden, bundle.manifest.schema, bundle.manifest.signature, run)
+        if isinstance(engine, OnnxEngine) and bundle.manifest.is_batched and seen:
+            engine.most_rows = best_rows(engine.run, seen[-1])
         unless_warm.pop_all()
     return engine
 

@@ -1,13 +1,20 @@
-"""The texts that an engine process was asked for and has not ended, by the caller's id and by the number in its messages."""
+"""The texts that an engine process was asked for and has not ended, by the caller's id and by the number in its messages; and
+the order in which what one step gave them is handed on.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 
 from modeltap.domain.generation import Deliver, GenerationRequest, TokenDelta
+from modeltap.engines.tokens_wire import Piece
 from modeltap.errors import Conflict, ModeltapError
+
+TURN_PIECES = 8
+"""Handed on in one turn of the event loop; between two turns new requests are read."""
 
 _log = logging.getLogger(__name__)
 
@@ -78,3 +85,46 @@ class Streams:
         for stream in self:
             if self.take(stream):
                 stream.tell(problem())
+
+
+class Delivery:
+    """What a step gave, on its way to whom it is for. First tokens and ends go at once: somebody waits for the first, and may
+    ask again after the last. What goes on can wait some turns of the event loop; for each text all comes in order."""
+
+    def __init__(self, streams: Streams, deliver: Callable[[Stream, TokenDelta], None]) -> None:
+        self._streams = streams
+        self._deliver = deliver
+        self._later: deque[Piece] = deque()
+        self._turn: asyncio.Handle | None = None
+
+    def put(self, pieces: Sequence[Piece]) -> None:
+        """What the step before gave is handed on by then."""
+        self.flush()
+        for piece in pieces:
+            stream = self._streams.numbered(piece.number)
+            if stream is not None and (piece.delta.finish is not None or not stream.has_sent):
+                self._deliver(stream, piece.delta)
+            else:
+                self._later.append(piece)
+        self._go_on()
+
+    def flush(self) -> None:
+        """Everything, now."""
+        self._hand_on(len(self._later))
+
+    def _next_turn(self) -> None:
+        self._turn = None
+        self._hand_on(TURN_PIECES)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self._later and self._turn is None:
+            self._turn = asyncio.get_running_loop().call_soon(self._next_turn)
+
+    def _hand_on(self, number: int) -> None:
+        while number > 0 and self._later:
+            number -= 1
+            piece = self._later.popleft()
+            stream = self._streams.numbered(piece.number)
+            if stream is not None:  # else nobody wants it any more
+                self._deliver(stream, piece.delta)

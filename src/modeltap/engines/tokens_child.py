@@ -11,9 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import select
-import signal
 import socket
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +21,8 @@ import msgspec
 from modeltap.bundle.golden_prompts import replay_prompts
 from modeltap.data.tokenizer import open_tokenizer
 from modeltap.domain.generation import Sampling, TokenDelta
-from modeltap.engines.confine import be_the_likely_victim, end_with_parent, leave_no_core
+from modeltap.engines.child_process import begin_child
+from modeltap.engines.returning import Patience
 from modeltap.engines.text_stream import Pieces, TokenText
 from modeltap.engines.tokens import Chosen, TokenCore
 from modeltap.engines.tokens_wire import (
@@ -47,10 +46,6 @@ STEP_FAILED = 70
 """Exit status after a step that failed."""
 BREATH_S = 1.0
 """While steps give nobody anything, as those that read a long prompt, so often the parent is told that they are made."""
-RETURN_S = 0.012
-NEXT_S = 0.004
-"""Where most texts ended in one step, their callers are likely to come back together, and prompts that are read in one step
-cost far less than in two: the next step waits so long for the first of them, and then so long for each other one."""
 
 _log = logging.getLogger("modeltap.engines.tokens_child")
 
@@ -59,28 +54,34 @@ class Session:
     """The texts that are being generated: ids from the core, characters and stop texts from here. No more than `max_streams`
     have a place at a time, which OpenVINO GenAI does not see to where it reads prompts in pieces."""
 
-    def __init__(self, core: TokenCore, pieces: Pieces, *, max_streams: int) -> None:
+    def __init__(self, core: TokenCore, pieces: Pieces, *, max_streams: int, step_tokens: int) -> None:
         self._core = core
         self._pieces = pieces
         self._max_streams = max_streams
+        self._step_tokens = step_tokens
         self._waiting: dict[int, Begin] = {}
         self._texts: dict[int, tuple[TokenText, bool]] = {}
         """With each text whether log-probabilities were asked for."""
+        self._unread: dict[int, int] = {}
+        """How long the prompts are of those that have no token yet."""
 
     @property
     def is_busy(self) -> bool:
         return self._core.is_busy or bool(self._waiting)
 
     @property
-    def num_texts(self) -> int:
-        """That have a place."""
-        return len(self._texts)
+    def has_room(self) -> bool:
+        """Whether the next step would read one more prompt, or begin with it."""
+        num_texts = len(self._texts) + len(self._waiting)
+        return num_texts < self._max_streams and num_texts + sum(self._unread.values()) < self._step_tokens
 
     def begin(self, asked: Begin) -> None:
         """As soon as there is a place."""
         self._waiting[asked.number] = asked
+        self._unread[asked.number] = len(asked.prompt_ids)
 
     def drop(self, number: int) -> None:
+        self._unread.pop(number, None)
         if self._waiting.pop(number, None) is None and self._texts.pop(number, None) is not None:
             self._core.drop(number)
 
@@ -89,6 +90,7 @@ class Session:
         pieces: list[Piece] = []
         refusals = self._fill()
         for chosen in self._core.step() if self._core.is_busy else ():
+            self._unread.pop(chosen.number, None)
             if chosen.problem is not None:
                 del self._texts[chosen.number]
                 refusals.append(Refusal(chosen.number, chosen.problem.code, chosen.problem.message))
@@ -105,6 +107,7 @@ class Session:
             try:
                 self._core.add(number, asked.prompt_ids, asked.sampling)
             except ModeltapError as problem:
+                del self._unread[number]
                 refusals.append(Refusal(number, problem.code, problem.message))
             else:
                 self._texts[number] = TokenText(self._pieces, asked.sampling.stop), asked.sampling.logprobs
@@ -159,20 +162,15 @@ def open_session(asked: Open) -> Session:
         from modeltap.engines.tokens_openvino import OpenVinoTokens
 
         core = OpenVinoTokens(Path(asked.folder), language=asked.language, settings=asked.settings, end_ids=tokenizer.end_ids)
-    return Session(core, Pieces(tokenizer), max_streams=asked.settings.max_streams)
+    settings = asked.settings
+    step_tokens = max(settings.step_tokens, settings.max_streams)
+    return Session(core, Pieces(tokenizer), max_streams=settings.max_streams, step_tokens=step_tokens)
 
 
 def main() -> None:
     """Until the parent closes the socket, or is gone, or a step fails."""
-    descriptor, parent_pid = int(sys.argv[1]), int(sys.argv[2])
-    end_with_parent(parent_pid)
-    leave_no_core()
-    be_the_likely_victim()
-    for number in (signal.SIGINT, signal.SIGTERM):  # sent to the whole group; the parent decides when its engines end
-        signal.signal(number, signal.SIG_IGN)
-    logging.basicConfig(format=f"engine process {os.getpid()}: %(message)s")
     status = 0
-    with socket.socket(fileno=descriptor) as link:
+    with begin_child("engine process") as link:
         try:
             _serve(link)
         except (BrokenPipeError, ConnectionResetError):
@@ -203,21 +201,35 @@ def _serve(link: socket.socket) -> None:
         return
     del first
     link.sendall(pack(Ready()))
+    _go_on(link, asked, session)
+
+
+def _go_on(link: socket.socket, asked: Asked, session: Session) -> None:
+    """Step after step, until the parent says no more."""
+    patience = Patience()
     said_s = time.monotonic()
-    num_returning = 0
     while True:
-        heard = asked.now(num_returning) if num_returning or session.is_busy else asked.wait()
+        heard = asked.within(0.0) if session.is_busy else asked.wait()
+        while heard is not None:
+            for message in heard:
+                _obey(session, message)
+            begun_s = time.monotonic()
+            patience.returned(begun_s, sum(isinstance(message, Begin) for message in heard))
+            left_s = patience.left_s(begun_s) if session.has_room else 0.0
+            if left_s == 0.0:
+                break
+            heard = asked.within(left_s)
+            patience.waited(time.monotonic() - begun_s, in_vain=heard == [])
         if heard is None:
             return
-        for message in heard:
-            _obey(session, message)
+        begun_s = time.monotonic()
         stepped = session.step() if session.is_busy else Stepped([], [])
-        num_ended = sum(piece.delta.finish is not None for piece in stepped.pieces)
-        num_returning = num_ended if num_ended > max(1, session.num_texts) else 0
         now_s = time.monotonic()
         if stepped.pieces or stepped.refusals or now_s - said_s >= BREATH_S:
             link.sendall(pack(stepped))
             said_s = now_s
+        num_ended = sum(piece.delta.finish is not None for piece in stepped.pieces)
+        patience.stepped(time.monotonic(), took_s=now_s - begun_s, num_ended=num_ended)
 
 
 def _obey(session: Session, message: ToEngine) -> None:
@@ -231,7 +243,7 @@ def _obey(session: Session, message: ToEngine) -> None:
 
 
 class Asked:
-    """What the parent says: `wait` for it, or take what is there `now`. None once it says no more."""
+    """What the parent says: `wait` for it, or take what comes `within` some seconds. None once it says no more."""
 
     def __init__(self, link: socket.socket) -> None:
         self._link = link
@@ -243,18 +255,15 @@ class Asked:
             pass
         return heard
 
-    def now(self, returning: int = 0) -> list[ToEngine] | None:
-        """Where callers are likely to return, what comes soon too, until so many texts were begun."""
+    def within(self, seconds: float) -> list[ToEngine] | None:
+        """All that is there as soon as something is; nothing where nothing comes in time."""
         heard: list[ToEngine] = []
-        while True:
-            wait_s = 0.0 if not returning else NEXT_S if heard else RETURN_S
-            if not select.select([self._link], [], [], wait_s)[0]:
-                return heard
+        while select.select([self._link], [], [], 0.0 if heard else seconds)[0]:
             more = self._received()
             if more is None:
                 return None
             heard += more
-            returning = max(0, returning - sum(isinstance(message, Begin) for message in more))
+        return heard
 
     def _received(self) -> list[ToEngine] | None:
         data = self._link.recv(RECEIVE_BYTES)

@@ -7,20 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import socket
 import subprocess
-import sys
 from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Generic, TypeVar
 
 import msgspec
 
-from modeltap.engines.confine import bare_environment
-from modeltap.engines.process import CLOSE_S, told_status
+from modeltap.engines.child_process import CLOSE_S, end_of, start_child, told_status
 from modeltap.engines.tokens_wire import Frames, ToEngine, ToTrial, WireBroken, pack
-from modeltap.errors import Broken
 
 Heard = TypeVar("Heard")
 
@@ -51,25 +45,7 @@ class ChildLink(asyncio.Protocol, Generic[Heard]):
 
     async def connect(self, module: str) -> None:
         """Starts `python -m module FD PARENT`. Raises Broken."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            command = [sys.executable, "-P", "-m", module, str(theirs.fileno()), str(os.getpid())]
-            try:
-                self._process = subprocess.Popen(  # noqa: S603  on this thread: the child ends when it does
-                    command,
-                    env=bare_environment(),
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    pass_fds=[theirs.fileno()],
-                )
-            except OSError as problem:
-                ours.close()
-                raise Broken(f"no process can be started for {self.name}: {problem.strerror}") from None
-        with ExitStack() as unless_connected:
-            unless_connected.callback(_wait, self._process, 0.0)
-            unless_connected.callback(ours.close)
-            self._transport, _ = await self._loop.create_unix_connection(lambda: self, sock=ours)
-            unless_connected.pop_all()
+        self._process, self._transport = await start_child(module, self, name=self.name)
 
     @property
     def pid(self) -> int:
@@ -130,18 +106,7 @@ class ChildLink(asyncio.Protocol, Generic[Heard]):
             self._on_end(what)
 
     async def _reap(self, wait_s: float) -> None:
-        status = await asyncio.to_thread(_wait, self._process, wait_s)
+        status = await asyncio.to_thread(end_of, self._process, wait_s)
         if status:
             _log.warning("process %d of %s: %s", self.pid, self.name, told_status(status))
         self._gone.set_result(status)
-
-
-def _wait(process: subprocess.Popen[bytes], wait_s: float) -> int:
-    """The exit status of a process that is ending; it is killed if it takes longer."""
-    if wait_s > 0:
-        try:
-            return process.wait(wait_s)
-        except subprocess.TimeoutExpired:
-            pass
-    process.kill()
-    return process.wait()

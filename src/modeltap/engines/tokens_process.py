@@ -23,9 +23,10 @@ from modeltap.domain.generation import Deliver, GenerationRequest, Grammar, Toke
 from modeltap.domain.model import Language
 from modeltap.domain.replica import ENDED, SETTLED_S, ReplicaEvent, ReplicaState, Restart, next_state, plan_restart
 from modeltap.engines import tokens_openvino, tokens_reference
+from modeltap.engines.child_process import told_status
 from modeltap.engines.grammar import GrammarTrial
-from modeltap.engines.process import START_S, told_status
-from modeltap.engines.token_streams import Stream, Streams
+from modeltap.engines.process import START_S
+from modeltap.engines.token_streams import Delivery, Stream, Streams
 from modeltap.engines.tokens_link import ChildLink
 from modeltap.engines.tokens_wire import Begin, Drop, EngineSettings, Failed, FromEngine, Loaded, Open, Ready, Refusal, Stepped
 from modeltap.errors import (
@@ -80,6 +81,7 @@ class TokenProcess:
         self._start_timeout_s = start_timeout_s
         self._on_end = on_end
         self._streams = Streams()
+        self._delivery = Delivery(self._streams, self._deliver)
         self._grammars = GrammarTrial(name, files, vocabulary=language.vocabulary)
         self._link: ChildLink[FromEngine] | None = None
         self._begun: asyncio.Future[ModeltapError | None] | None = None
@@ -242,8 +244,7 @@ class TokenProcess:
         self._heard_s = time.monotonic()
         match message:
             case Stepped(pieces, refusals):
-                for piece in pieces:
-                    self._deliver(piece.number, piece.delta)
+                self._delivery.put(pieces)
                 for refusal in refusals:
                     self._refuse(refusal)
             case Loaded():
@@ -270,6 +271,7 @@ class TokenProcess:
 
     def _ended(self, what: str) -> None:
         """The process died, or had to be ended."""
+        self._delivery.flush()
         was_ready = self.state == "ready"
         self._fail()
         self._tell(self._lost(what))
@@ -352,10 +354,7 @@ class TokenProcess:
             self._heard_s = time.monotonic()
             self._watch = asyncio.get_running_loop().call_later(self.settings.step_timeout_s, self._look)
 
-    def _deliver(self, number: int, delta: TokenDelta) -> None:
-        stream = self._streams.numbered(number)
-        if stream is None:
-            return
+    def _deliver(self, stream: Stream, delta: TokenDelta) -> None:
         stream.has_sent = True
         if delta.finish is not None:
             self._has_finished = True

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Template
 
-from modeltap.domain.certificate import Certificate, tell_drop
+from modeltap.domain.certificate import Certificate
+from modeltap.evaluation.certificate_view import show_certificate
 from modeltap.evaluation.confusion_plot import confusion_chart
 from modeltap.evaluation.metric_titles import METRIC_TITLES
+from modeltap.evaluation.page import template
 from modeltap.evaluation.plots import evaluation_charts, learning_charts
 from modeltap.evaluation.resampling import Interval
 from modeltap.evaluation.result import Confusion, Evaluation, SliceResult
@@ -108,7 +109,7 @@ def render_report(
         few_rows=FEW_ROWS,
         recipe=recipe_yaml,
         candidates=candidates,
-        certificate=certificate,
+        certificate=certificate and show_certificate(certificate),
         importance=_importance_rows(evaluation),
         pictures=pictures,
         candidate_metrics=list(dict.fromkeys(name for one in candidates for name in one["metrics"])),
@@ -130,14 +131,6 @@ def format_number(value: float | None) -> str:
 
 def format_interval(bounds: Interval | None) -> str:
     return "–" if bounds is None else f"{format_number(bounds[0])} to {format_number(bounds[1])}"
-
-
-def format_drop(certificate: Certificate) -> str:
-    """0.12 points worse (-0.3 points to 0.55 points)"""
-    measure, (low, high) = certificate.measure, certificate.drop_interval
-    way = "worse" if certificate.drop > 0 else "better" if certificate.drop < 0 else "different"
-    told = tell_drop(measure, abs(certificate.drop))
-    return f"{told} {way} ({tell_drop(measure, low, sign='+')} to {tell_drop(measure, high, sign='+')})"
 
 
 def _confused_pairs(confusion: Confusion) -> list[ConfusedPair]:
@@ -186,15 +179,5 @@ def _bar(value: float | None, bounds: Interval | None, scale: Interval) -> Bar |
     return Bar(left, round(right - left, 2), mark)
 
 
-@cache
 def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("modeltap.evaluation"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"number": format_number, "interval": format_interval, "lost": format_drop}
-    return environment.get_template("report.html")
+    return template("report.html", {"number": format_number, "interval": format_interval})

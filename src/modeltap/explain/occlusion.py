@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from modeltap.explain.picture import PicturePlayers
-from modeltap.explain.steps import Floats, Ints, Players, Steps, Target, ask, at_once
+from modeltap.explain.steps import Floats, Ints, Players, Steps, Target, ask, ask_into, at_once
 
 WINDOWS_A_SIDE = 7
 """The window is a seventh of the picture's shorter side."""
@@ -44,17 +44,21 @@ def occlude(players: PicturePlayers, target: Target, *, answer: float, rows: int
     height, width = players.height, players.width
     side, tops, lefts = window_places(height, width, rows=rows)
     corners = [(top, left) for top in tops.tolist() for left in lefts.tolist()]
-    lost_HW, times_HW = np.zeros((height, width)), np.zeros((height, width))
+    places = [_window(top, left, side) for top, left in corners]
+    value_K = np.empty(len(places), dtype=np.float64)
     step = at_once(players)
-    for start in range(0, len(corners), step):
-        places = [_window(top, left, side) for top, left in corners[start : start + step]]
-        masks = np.ones((len(places), height, width), dtype=np.float32)
-        for mask, place in zip(masks, places, strict=True):
+    for start in range(0, len(places), step):
+        chosen = places[start : start + step]
+        masks = np.ones((len(chosen), height, width), dtype=np.float32)
+        for mask, place in zip(masks, chosen, strict=True):
             mask[place] = 0
-        value_K = yield from ask(players, target, masks.reshape(len(places), -1), np.zeros(len(places), dtype=np.int64))
-        for value, place in zip(value_K.tolist(), places, strict=True):
-            lost_HW[place] += answer - value
-            times_HW[place] += 1
+        backgrounds = np.zeros(len(chosen), dtype=np.int64)
+        yield from ask_into(value_K[start : start + step], players, target, masks.reshape(len(chosen), -1), backgrounds)
+    yield None
+    lost_HW, times_HW = np.zeros((height, width)), np.zeros((height, width))
+    for value, place in zip(value_K.tolist(), places, strict=True):
+        lost_HW[place] += answer - value
+        times_HW[place] += 1
     return lost_HW / times_HW
 
 

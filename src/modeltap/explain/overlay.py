@@ -19,6 +19,8 @@ STRONGEST = 0.85
 """How much of the picture the strongest heat covers."""
 FAINT = 0.35
 """How much the picture itself is drawn towards white, so that both colours are seen on it."""
+PNG_LEVEL = 1
+"""Of zlib: a third of the time, and an enlarged picture is small all the same."""
 SMALLEST_SIDE = 224
 """Smaller pictures are enlarged by a whole number."""
 
@@ -32,7 +34,7 @@ def overlay_png(pixels: Array, heat_HW: Floats) -> bytes:
     strength_HW1 = (STRONGEST * np.sqrt(np.abs(heat_HW) / most) if most > 0 else np.zeros_like(heat_HW))[:, :, None]
     color_HW3 = np.where(heat_HW[:, :, None] > 0, FOR, AGAINST)
     mixed: Any = np.rint(paper_HW1 * (1 - strength_HW1) + color_HW3 * strength_HW1).astype(np.uint8)
-    return encode_png(mixed.repeat(times, axis=0).repeat(times, axis=1))
+    return encode_png(mixed.repeat(times, axis=0).repeat(times, axis=1), level=PNG_LEVEL)
 
 
 def _brightness(pixels: Array) -> NDArray[np.float64]:

@@ -25,11 +25,14 @@ class PicturePlayers:
         self.count = self.height * self.width
         self.row_values = pixels.size
         pixels_MC: Any = pixels.reshape(self.count, -1).astype(np.float32)
-        self._away_C = np.median(pixels_MC, axis=0)
-        self._detail_MC = pixels_MC - self._away_C
+        away_C: Any = np.median(pixels_MC, axis=0)
+        self._detail_MC = pixels_MC - away_C
+        # Bytes are cut off below, so that half of one more rounds them.
+        self._away_C = (away_C + 0.5 if pixels.dtype == np.uint8 else away_C).astype(np.float32)
 
     def rows(self, present_KM: Masks, background_K: Ints) -> Batch:
-        mixed: Any = self._away_C + present_KM[:, :, None].astype(np.float32) * self._detail_MC
-        if self.pixels.dtype.kind in "ui":
+        mixed: Any = present_KM[:, :, None].astype(np.float32, copy=False) * self._detail_MC
+        mixed += self._away_C
+        if self.pixels.dtype.kind in "ui" and self.pixels.dtype != np.uint8:
             np.rint(mixed, out=mixed)
-        return {self._name: mixed.reshape(-1, *self.pixels.shape).astype(self.pixels.dtype)}
+        return {self._name: mixed.reshape(-1, *self.pixels.shape).astype(self.pixels.dtype, copy=False)}

@@ -20,7 +20,7 @@ from modeltap.explain.overlay import overlay_png
 from modeltap.explain.picture import PicturePlayers
 from modeltap.explain.rise import rise
 from modeltap.explain.shapley import plan_pairs, shapley, shapley_rows
-from modeltap.explain.steps import Floats, Steps, Target
+from modeltap.explain.steps import Floats, Steps, Target, ask_once
 from modeltap.explain.table import TablePlayers
 from modeltap.explain.text import TextPlayers, grouped, words_of
 from modeltap.tasks import tensors, text_embedding, text_generation
@@ -121,7 +121,7 @@ def _plan_table(manifest: Manifest, row: Batch, background: Batch, wish: Wish) -
     total = 1 + means * each + shapley_rows(num, pairs=pairs, num_backgrounds=others)
 
     def steps() -> Steps[Explanation]:
-        outputs = yield row
+        outputs = yield from ask_once(row)
         target, label = _target(manifest, wish, outputs)
         answer = float(target.values(outputs)[0])
         found = yield from shapley(players, target, answer=answer, pairs=pairs, seed=wish.seed)
@@ -166,7 +166,7 @@ def _plan_picture(manifest: Manifest, row: Batch, wish: Wish) -> Planned:
     total = 1 + curves + own
 
     def steps() -> Steps[Explanation]:
-        outputs = yield row
+        outputs = yield from ask_once(row)
         target, label = _target(manifest, wish, outputs)
         answer = float(target.values(outputs)[0])
         if wish.method == "rise":
@@ -211,7 +211,7 @@ def _plan_text(manifest: Manifest, row: Batch, wish: Wish) -> Planned:
     total = 1 + curves + own
 
     def steps() -> Steps[Explanation]:
-        outputs = yield row
+        outputs = yield from ask_once(row)
         target, label = _target(manifest, wish, outputs)
         answer = float(target.values(outputs)[0])
         score_M: Floats

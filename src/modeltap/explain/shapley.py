@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from modeltap.explain.steps import Floats, Players, Steps, Target, ask, at_once
+from modeltap.explain.steps import Floats, Players, Steps, Target, ask, ask_into, at_once
 
 
 class Shapley(NamedTuple):
@@ -50,15 +50,18 @@ def shapley(players: Players, target: Target, *, answer: float, pairs: int, seed
     gain_PM = np.empty((pairs, num), dtype=np.float64)
     walk = max(1, 2 * (num - 1))
     together = max(1, at_once(players) // walk)
+    walked = []
     for start in range(0, pairs, together):
         drawn = range(start, min(start + together, pairs))
         orders = [chance.permutation(num) for _ in drawn]
+        value_K = np.empty(len(orders) * 2 * (num - 1), dtype=np.float64)
+        walked.append((drawn, orders, value_K))
         if num > 1:
             masks = np.concatenate([_walks(order) for order in orders])
             backgrounds = np.repeat([background_B[pair % len(background_B)] for pair in drawn], walk).astype(np.int64)
-            value_K = yield from ask(players, target, masks, backgrounds)
-        else:
-            value_K = np.empty(0)
+            yield from ask_into(value_K, players, target, masks, backgrounds)
+    yield None
+    for drawn, orders, value_K in walked:
         for place, (pair, order) in enumerate(zip(drawn, orders, strict=True)):
             own = value_K[place * walk : (place + 1) * walk]
             first, last = base_B[pair % len(base_B)], answer

@@ -1,15 +1,17 @@
-"""How an explanation asks a model without knowing it: a generator that yields rows and is sent their outputs.
+"""How an explanation asks a model without knowing it: a generator that yields rows, and what their outputs are handed to.
 
     explanation = drive(steps, engine.run)         in a job, or a test
-    serving sends the same rows through a version's lane, slice by slice
+    serving sends the same rows through a version's lane, slice by slice, and makes the next rows while these run
 
+Between two `None` nothing that is yielded depends on an output; at a `None` all outputs until then must have been handed over.
 Letters: K rows that are asked, M players.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Any, Protocol, TypeVar
+from functools import partial
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +19,16 @@ from numpy.typing import NDArray
 from modeltap.domain.signature import Batch
 
 T = TypeVar("T")
-Steps = Generator[Batch, Batch, T]
+
+
+class Asked(NamedTuple):
+    """`rows` are to be run; `take` is called once with their outputs, in the order in which they were asked."""
+
+    rows: Batch
+    take: Callable[[Batch], None]
+
+
+Steps = Generator[Asked | None, None, T]
 Floats = NDArray[np.float64]
 Masks = NDArray[Any]
 """(K, M): 1 or True where a player is there, 0 where the background stands in its place; of pixels also what is between."""
@@ -64,9 +75,10 @@ class Target:
 def drive(steps: Steps[T], run: Callable[[Batch], Batch]) -> T:
     """What the steps come to, with `run` giving the outputs of what they ask."""
     try:
-        asked = next(steps)
         while True:
-            asked = steps.send(run(asked))
+            asked = next(steps)
+            if asked is not None:
+                asked.take(run(asked.rows))
     except StopIteration as ended:
         result: T = ended.value
         return result
@@ -79,10 +91,28 @@ def at_once(players: Players) -> int:
 
 def ask(players: Players, target: Target, present_KM: Masks, background_K: Ints) -> Steps[Floats]:
     """(K,): the model's answers where only these players are present."""
-    step = at_once(players)
     values_K = np.empty(len(present_KM), dtype=np.float64)
+    yield from ask_into(values_K, players, target, present_KM, background_K)
+    yield None
+    return values_K
+
+
+def ask_into(values_K: Floats, players: Players, target: Target, present_KM: Masks, background_K: Ints) -> Steps[None]:
+    """As `ask`; the answers are in `values_K` after the next `None`."""
+    step = at_once(players)
     for start in range(0, len(values_K), step):
         chosen = slice(start, start + step)
-        outputs = yield players.rows(present_KM[chosen], background_K[chosen])
-        values_K[chosen] = target.values(outputs)
-    return values_K
+        take = partial(_put, values_K[chosen], target)
+        yield Asked(players.rows(present_KM[chosen], background_K[chosen]), take)
+
+
+def ask_once(rows: Batch) -> Steps[Batch]:
+    """The outputs of rows as they are."""
+    held: list[Batch] = []
+    yield Asked(rows, held.append)
+    yield None
+    return held[0]
+
+
+def _put(values_K: Floats, target: Target, outputs: Batch) -> None:
+    values_K[:] = target.values(outputs)

@@ -42,7 +42,14 @@ V = TypeVar("V", bound=Verdict)
 
 
 def ask_child(
-    module: str, asked: Request, kind: type[V], *, what: str, timeout_s: float, done_with_it: str = "read and tried"
+    module: str,
+    asked: Request,
+    kind: type[V],
+    *,
+    what: str,
+    timeout_s: float,
+    done_with_it: str = "read and tried",
+    resident_bytes: int | None = None,
 ) -> V:
     """What a confined process that runs the module's `main` found of the `what`, a graph or a model. Raises InvalidData where
     it ended, hung or overfilled the process; what it refused is for `refuse` to say."""
@@ -55,7 +62,10 @@ def ask_child(
             processor_s=asked.processor_s,
             parent_pid=os.getpid(),
         )
-        ended = run_confined(module, confinement, msgspec.json.encode(asked), scratch=scratch, timeout_s=timeout_s)
+        request = msgspec.json.encode(asked)
+        ended = run_confined(module, confinement, request, scratch=scratch, timeout_s=timeout_s, resident_bytes=resident_bytes)
+    if ended.is_too_large:
+        raise InvalidData(f"the {what} takes more memory than it may: its file is far smaller than what it asks for")
     if ended.is_too_long:
         raise InvalidData(f"the {what} made the process that read it talk without an end; it is not imported")
     if ended.status is None:

@@ -38,6 +38,7 @@ from modeltap.importing.language_directory import CONFIG, MAX_CONFIG_BYTES, TOKE
 from modeltap.importing.network_asking import NetworkAsked, Written, answer_with
 from modeltap.importing.network_bundle import compare_answers, told_of
 from modeltap.importing.samples import read_sample
+from modeltap.importing.tokenizer_check import check_tokenizer
 from modeltap.recipe.architectures import find_architecture
 from modeltap.recipe.text_architectures import PretrainedClassifierOptions
 from modeltap.tasks.text_classification import TASK
@@ -68,6 +69,7 @@ def read_classifier(asked: NetworkAsked) -> Written:
     _check_last(weights, labels)
     if not (folder / TOKENIZER).is_file():
         raise InvalidData(f"the directory has no {TOKENIZER}; write one with transformers: tokenizer.save_pretrained(DIR)")
+    check_tokenizer(folder / TOKENIZER)
     max_tokens = min(max_tokens_of(folder), shape.positions - shape.first_position)
     fitted = FittedTexts(Subwords(padding=shape.padding, max_ids=max_tokens), _text(folder / TOKENIZER))
     reader = fitted.open()

@@ -20,6 +20,9 @@ MEMORY_BYTES = 16 << 30
 MEMORY_PER_BYTE = 16
 """Of address space: torch reserves much, and the weights are there as arrays, as a network and as a graph."""
 
+RESIDENT_BYTES = 3 << 30
+"""That it may hold beside so many times its files."""
+
 
 def find_encoder(folder: Path) -> Path | None:
     """The folder with the config of an encoder, this one or the only one within it; None where there is none.
@@ -47,7 +50,14 @@ def import_encoder(directory: Path, folder: Path, *, timeout_s: float = TIMEOUT_
         processor_s=int(timeout_s) + 1,
         parent_pid=os.getpid(),
     )
-    verdict = ask_child("modeltap.importing.encoder_child", asked, Verdict, what="model", timeout_s=timeout_s)
+    verdict = ask_child(
+        "modeltap.importing.encoder_child",
+        asked,
+        Verdict,
+        what="model",
+        timeout_s=timeout_s,
+        resident_bytes=RESIDENT_BYTES + MEMORY_PER_BYTE * size_bytes,
+    )
     refuse(verdict)
     files = {path.name: path for path in sorted(folder.iterdir())}
     return Imported(files=files, manifest=open_bundle(files).manifest, notices=verdict.notices)

@@ -40,6 +40,7 @@ from modeltap.importing.language_directory import (
     read_json,
 )
 from modeltap.importing.onnx_child import Asked, Verdict
+from modeltap.importing.tokenizer_check import check_tokenizer
 from modeltap.recipe.architectures import find_architecture
 from modeltap.recipe.text_architectures import PretrainedSentenceOptions, Shape
 from modeltap.tasks.text_embedding import TASK
@@ -73,6 +74,7 @@ def describe_encoder(folder: Path, target: Path) -> list[str]:
     weights = encoder_weights(folder, config["model_type"], shape)
     if not (folder / TOKENIZER).is_file():
         raise InvalidData(f"the directory has no {TOKENIZER}; write one with transformers: tokenizer.save_pretrained(DIR)")
+    check_tokenizer(folder / TOKENIZER)
     max_tokens = min(max_tokens_of(folder), shape.positions - shape.first_position)
     tokenizer = (folder / TOKENIZER).read_text(encoding="utf-8")
     fitted = FittedTexts(Subwords(padding=shape.padding, max_ids=max_tokens), tokenizer)
@@ -159,7 +161,26 @@ def encoder_weights(folder: Path, family: str, shape: Shape, *, others: Mapping[
             taken[own] = np.ascontiguousarray(tensor.float().numpy())
     if not shape.types:
         taken.pop("encoder.types.weight", None)
+    _check_sizes(taken, shape)
     return taken
+
+
+def _check_sizes(weights: Mapping[str, Any], shape: Shape) -> None:
+    """Raises InvalidData where the config speaks of a network that the weights are not of: before one of that size is built."""
+    block = f"encoder.blocks.{shape.layers - 1}.inner.weight"
+    wanted = {
+        "encoder.tokens.weight": (shape.vocabulary, shape.dim),
+        "encoder.positions.weight": (shape.positions, shape.dim),
+        block: (shape.inner, shape.dim),
+    }
+    for name, needed in wanted.items():
+        if name not in weights:
+            raise InvalidData(f"the weights lack '{name}', which is {list(needed)} by {CONFIG}; send both of one model")
+        if weights[name].shape != needed:
+            raise InvalidData(
+                f"{CONFIG} speaks of another network than {WEIGHTS} holds: '{name}' is {list(weights[name].shape)}, and"
+                f" {list(needed)} by the config: they are not of one model"
+            )
 
 
 def _pooling(folder: Path) -> tuple[Any, list[str]]:

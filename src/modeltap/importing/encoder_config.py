@@ -90,7 +90,7 @@ def read_shape(config: Mapping[str, Any]) -> Shape:
         raise InvalidData("config.json: only encoders with absolute positions are imported")
     numbers = {own: _number(config, key, *BOUNDS[own]) for own, key in family.keys.items()}
     activation = config.get("hidden_act", config.get("activation", "gelu"))
-    if activation not in ACTIVATIONS:
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
         raise InvalidData(f"config.json: hidden_act is {str(activation)[:40]!r}; imported are {', '.join(ACTIVATIONS)}")
     if numbers["hidden_size"] % numbers["num_attention_heads"]:
         raise InvalidData("config.json: hidden_size cannot be divided among num_attention_heads")

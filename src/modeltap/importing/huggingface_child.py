@@ -33,6 +33,7 @@ from modeltap.importing.language_directory import (
     read_directory,
     read_json,
 )
+from modeltap.importing.tokenizer_check import check_tokenizer
 
 GENERATION_CONFIG = "generation_config.json"
 TASK = "text-generation"
@@ -72,6 +73,9 @@ def describe_directory(source: Path, folder: Path) -> Verdict:
         taken = [name for name in taken if name not in ("vocab.json", "merges.txt")]
     if GENERATION_CONFIG not in directory.files:
         _write_generation_config(found, folder)
+    for place in (found / TOKENIZER, folder / TOKENIZER):
+        if place.is_file():
+            check_tokenizer(place)
     files = {name: found / name for name in taken} | {path.name: path for path in folder.iterdir()}
     tokenizer = open_tokenizer(files)
     _check_vocabulary(tokenizer, directory)

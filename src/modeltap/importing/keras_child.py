@@ -30,6 +30,8 @@ from modeltap.tasks import tensors
 
 ARCHITECTURE = "keras"
 GRAPH = "keras.onnx"
+NO_MEMORY = "can't allocate memory"
+"""In what torch says then."""
 BUILDING = (ValueError, TypeError, LookupError, AttributeError, AssertionError, OSError, RuntimeError)
 """What Keras and torch raise where a config builds nothing, or a model cannot be written; errors of torch's exporter are among
 them."""
@@ -81,6 +83,8 @@ def _load(path: Path) -> Any:
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except BUILDING as problem:
+        if NO_MEMORY in str(problem):
+            raise InvalidData("the model asks for more memory than it may have; its layers are larger than its file") from None
         first = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
         raise InvalidData(
             f"Keras cannot build the model: {first.replace(str(path), 'the file')[:300]}; where it was made, write it anew with"

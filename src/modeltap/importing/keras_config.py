@@ -17,6 +17,8 @@ from modeltap.errors import InvalidData
 CONFIG, META, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 MAX_CONFIG_BYTES = 64 << 20
 MAX_DEPTH = 200
+MAX_LAYERS = 4000
+"""The largest of Keras's own models have a thousand; it builds a list of twenty thousand for many minutes."""
 EXPORT = 'model.save("model.keras")'
 HDF5_START = b"\x89HDF\r\n\x1a\n"
 
@@ -95,13 +97,22 @@ def check_config(config: Mapping[str, Any]) -> None:
             f' Sequential or functional model of Keras\'s own layers, or export it as ONNX: model.export("model.onnx",'
             ' format="onnx")'
         )
+    num_layers = 0
     for entry, layer in _classes(config):
         _check_class(entry, layer)
+        num_layers += entry["class_name"] in _LAYERS
+    if num_layers > MAX_LAYERS:
+        raise InvalidData(
+            f"the model has {num_layers:,} layers, and at most {MAX_LAYERS:,} are built; export it as ONNX:"
+            ' model.export("model.onnx", format="onnx")'
+        )
 
 
 def _check_class(entry: Mapping[str, Any], layer: str) -> None:
     name, module = entry["class_name"], entry.get("module")
     where = f"the layer '{layer[:80]}' is" if layer else "the model holds"
+    if not isinstance(name, str):
+        raise InvalidData(f"{where} of no class that has a name; write the model anew: {EXPORT}")
     if name == "function" and _is_safe_function(entry):
         return
     if name in CODE:
@@ -218,6 +229,8 @@ def _check_groups(file: Any) -> None:
             part = group[name]
             if isinstance(part, h5py.Group):
                 waiting.append(part)
+            elif not isinstance(part, h5py.Dataset):
+                raise InvalidData(f"'{name[:80]}' in the file is a type, and no numbers; write the model anew: {EXPORT}")
             elif part.external or part.is_virtual:
                 raise InvalidData(f"the numbers of '{name[:80]}' lie in another file; write the model anew: {EXPORT}")
 
@@ -225,7 +238,7 @@ def _check_groups(file: Any) -> None:
 def _parsed(content: str | bytes) -> dict[str, Any]:
     try:
         config = json.loads(content)
-    except (ValueError, RecursionError):
+    except (ValueError, TypeError, RecursionError):
         raise InvalidData(f"the model's config is no JSON; write it anew: {EXPORT}") from None
     if not isinstance(config, dict):
         raise InvalidData(f"the model's config is no object; write it anew: {EXPORT}")

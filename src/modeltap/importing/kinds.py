@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from modeltap.errors import InvalidInput
+from modeltap.errors import InvalidData, InvalidInput
 from modeltap.importing.classifier import find_classifier, import_classifier
 from modeltap.importing.encoder import find_encoder, import_encoder
 from modeltap.importing.huggingface import import_huggingface, is_language_directory
@@ -44,6 +44,8 @@ def _import_mlflow(found: Path, bundle: Path, options: ImportOptions) -> Importe
     """By the kind of the model in the directory, with the rows of its example where that kind takes some."""
     opened = open_mlflow(found)
     kind = next(kind for kind in KINDS if kind.find(opened.folder) is not None)
+    if kind.read is _import_mlflow:
+        raise InvalidData("the MLflow directory holds another one where its model should be; import that one")
     if opened.sample is not None and not options.sample and "sample" in kind.takes:
         options = msgspec.structs.replace(options, sample=str(opened.sample))
     return with_signature(opened, import_any(opened.folder, bundle, options))

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
+from modeltap.errors import InvalidData
 from modeltap.importing.mlflow_file import MLMODEL, example_rows, read_mlmodel
 from modeltap.importing.onnx import Imported
 
@@ -43,6 +44,11 @@ def open_mlflow(folder: Path) -> Opened:
         sample.write_text(json.dumps(example_rows(folder / described.example)), encoding="utf-8")
     place = folder / described.place
     if described.flavour == "transformers":
+        if not place.is_dir():
+            raise InvalidData(
+                f"{MLMODEL} says that the model is the file {described.place[:80]!r}; a model of transformers is a folder: save"
+                " it anew with mlflow.transformers.save_model"
+            )
         _merge(place, target)
         for component in sorted(path for path in (folder / "components").glob("*") if path.is_dir()):
             _merge(component, target)

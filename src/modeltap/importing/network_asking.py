@@ -22,6 +22,8 @@ TIMEOUT_S = 600.0
 MEMORY_BYTES = 16 << 30
 MEMORY_PER_BYTE = 16
 """Of address space: torch reserves much, and the weights are there as arrays, as a network and as a graph."""
+RESIDENT_BYTES = 3 << 30
+"""That it may hold beside so many times its file; an import of a small model holds one."""
 
 
 class NetworkAsked(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,7 +69,14 @@ def import_network(
         memory_bytes=MEMORY_BYTES + MEMORY_PER_BYTE * size_bytes,
         processor_s=int(timeout_s * (os.cpu_count() or 1)) + 1,
     )
-    verdict = ask_child(module, asked, NetworkVerdict, what=what, timeout_s=timeout_s)
+    verdict = ask_child(
+        module,
+        asked,
+        NetworkVerdict,
+        what=what,
+        timeout_s=timeout_s,
+        resident_bytes=RESIDENT_BYTES + MEMORY_PER_BYTE * size_bytes,
+    )
     refuse(verdict)
     files = {path.name: path for path in sorted(folder.iterdir())}
     return Imported(files=files, manifest=open_bundle(files).manifest, notices=verdict.notices, compared=verdict.compared)

@@ -29,6 +29,8 @@ MAX_ANSWER_BYTES = 4 << 20
 KEPT_OF_COMPLAINTS = 4000
 """Bytes of what it wrote to standard error, for the log alone."""
 PIECE_BYTES = 1 << 16
+LOOK_S = 0.1
+"""Between two looks at how much memory it holds."""
 LAST_WORDS_S = 5.0
 """For the rest of what it wrote, once it has ended."""
 PROBE_TIMEOUT_S = 30.0
@@ -44,6 +46,8 @@ class Ended(NamedTuple):
     """None where it was ended because its time was over."""
     answer: bytes
     is_too_long: bool
+    is_too_large: bool = False
+    """It was ended because it held more memory than it may."""
 
 
 @contextmanager
@@ -56,8 +60,20 @@ def scratch_beside(folder: Path) -> Iterator[Path]:
         shutil.rmtree(made, ignore_errors=True)
 
 
-def run_confined(module: str | None, confinement: Confinement, asked: bytes, *, scratch: Path, timeout_s: float) -> Ended:
-    """What a confined process that runs the module's `main` answered to `asked`. Nothing that it started is left."""
+def run_confined(
+    module: str | None,
+    confinement: Confinement,
+    asked: bytes,
+    *,
+    scratch: Path,
+    timeout_s: float,
+    resident_bytes: int | None = None,
+) -> Ended:
+    """What a confined process that runs the module's `main` answered to `asked`. Nothing that it started is left.
+
+    resident_bytes: it is ended once it holds more memory than that, where the system tells; frameworks reserve far more
+    addresses than they use, so that a limit of those alone says little.
+    """
     command = [sys.executable, "-P", "-m", "modeltap.importing.sandbox_child", *([module] if module else [])]
     process = subprocess.Popen(  # noqa: S603
         command,
@@ -74,7 +90,9 @@ def run_confined(module: str | None, confinement: Confinement, asked: bytes, *, 
             with suppress(BrokenPipeError):
                 process.stdin.write(msgspec.json.encode(confinement) + b"\n" + asked)
                 process.stdin.close()
-            return _listened(process, process.stdout, process.stderr, end_s=time.monotonic() + timeout_s)
+            return _listened(
+                process, process.stdout, process.stderr, end_s=time.monotonic() + timeout_s, most_bytes=resident_bytes
+            )
         finally:
             _end_group(process.pid)
             process.wait()
@@ -144,7 +162,14 @@ def _environment(scratch: Path) -> dict[str, str]:
     return {**bare_environment(), **dict.fromkeys(kept, own), **quiet}
 
 
-def _listened(process: subprocess.Popen[bytes], answers: IO[bytes], complaints: IO[bytes], *, end_s: float) -> Ended:
+def _listened(
+    process: subprocess.Popen[bytes],
+    answers: IO[bytes],
+    complaints: IO[bytes],
+    *,
+    end_s: float,
+    most_bytes: int | None,
+) -> Ended:
     """What it says until it ends, its time is over, or it says too much."""
     answer, complaint = bytearray(), bytearray()
     with selectors.DefaultSelector() as waiting, _end_of(process.pid) as ending:
@@ -156,7 +181,9 @@ def _listened(process: subprocess.Popen[bytes], answers: IO[bytes], complaints: 
             left_s = end_s - time.monotonic()
             if left_s <= 0:
                 break
-            for key, _ in waiting.select(left_s):
+            if most_bytes is not None and _resident_bytes(process.pid) > most_bytes:
+                return Ended(None, b"", False, is_too_large=True)
+            for key, _ in waiting.select(left_s if most_bytes is None else min(left_s, LOOK_S)):
                 if key.fd == ending:  # what it started holds its pipes no longer than this
                     waiting.unregister(key.fileobj)
                     _end_group(process.pid)
@@ -175,6 +202,15 @@ def _listened(process: subprocess.Popen[bytes], answers: IO[bytes], complaints: 
         return Ended(process.wait(max(0.0, end_s - time.monotonic())), bytes(answer), False)
     except subprocess.TimeoutExpired:
         return Ended(None, b"", False)
+
+
+def _resident_bytes(pid: int) -> int:
+    """What the process holds in memory now; 0 where that is not told."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 @contextmanager

@@ -154,6 +154,8 @@ def _array(name: str, tensor: Any, notices: list[str]) -> NDArray[Any]:
     if tensor.is_quantized or tensor.is_complex():
         kind = "quantized" if tensor.is_quantized else "complex"
         raise InvalidData(f"{told} is {kind}; weights are floats: save the network before it was changed")
+    if tensor.numel() > tensor.untyped_storage().nbytes():
+        raise InvalidData(f"{told} shows its numbers many times over; save it as it is read: v.contiguous()")
     plain = tensor.detach().cpu()
     if not plain.is_floating_point():
         if name.rpartition(".")[2] == "num_batches_tracked":

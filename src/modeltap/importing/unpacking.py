@@ -27,6 +27,11 @@ MARKS: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"[\s\S]{8}\{"), "model.safetensors"),
 )
 START_BYTES = 1 << 16
+MAX_NAME_BYTES = 1024
+"""Of a file with its folders; with those of the home no system takes more than four times as many."""
+MAX_FOLDERS = 64
+"""That lie within each other."""
+GGUF = b"GGUF"
 TAR_AT, TAR = 257, b"ustar"
 PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"(\xb5/\xfd", b"7z\xbc\xaf", b"Rar!")
 NUMPY = b"\x93NUMPY"
@@ -74,6 +79,8 @@ def is_inside(name: str) -> bool:
     parts = name.split("/")
     return (
         name.isprintable()
+        and len(name.encode(errors="replace")) <= MAX_NAME_BYTES
+        and len(parts) <= MAX_FOLDERS
         and "\\" not in name
         and not _DRIVE.match(name)
         and all(part not in ("", ".", "..") and len(part.encode(errors="replace")) < 256 for part in parts)
@@ -99,6 +106,11 @@ def _own_name(start: bytes) -> str:
         raise InvalidData("the file is a tar archive; pack the model as a ZIP: python -m zipfile -c model.zip DIR")
     if start.startswith(NUMPY):
         raise InvalidData("the file is a NumPy array, which is no model; export the model itself, such as to ONNX")
+    if start.startswith(GGUF):
+        raise InvalidData(
+            "the file is GGUF, rounded weights for another engine; import the Hugging Face directory that it was made of, and"
+            " make it smaller here (modeltap compress)"
+        )
     for mark, name in MARKS:
         if mark.match(start):
             return name

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -17,3 +20,9 @@ THREAD_VARIABLES = (
 def thread_environment(threads: int) -> dict[str, str]:
     """Variables for a process that may use so many. What a recipe sets later, torch's threads, is the same number."""
     return dict.fromkeys(THREAD_VARIABLES, str(max(1, threads)))
+
+
+def granted_threads(environment: Mapping[str, str] | None = None) -> int:
+    """How many this process may use, of libraries that read no such variable; 0 where nobody said it."""
+    told = (os.environ if environment is None else environment).get(THREAD_VARIABLES[0], "")
+    return int(told) if told.isascii() and told.isdigit() else 0

@@ -65,9 +65,11 @@ class BoostingOptions(Options, frozen=True):
 
 
 class SequentialOptions(Options, frozen=True):
-    layers: Annotated[tuple[Layer, ...], msgspec.Meta(min_length=1, max_length=1000)]
+    layers: Annotated[tuple[Layer, ...], msgspec.Meta(max_length=1000)] = ()
     layout: Literal["nhwc", "nchw"] = "nhwc"
     """Order of a picture's axes in the input, and in which `flatten` walks through them."""
+    base: str | None = None
+    """A version of layers, `name@version`, whose weights it begins with; without layers of its own it has those."""
 
 
 BUILT_IN: dict[str, Architecture] = {
@@ -139,7 +141,11 @@ def find_architecture(name: str) -> Architecture:
 
 def parse_options(architecture: Architecture, options: Mapping[str, Any]) -> Options:
     """The architecture's own keys as its type. Raises InvalidRecipe naming the key and the nearest known one."""
-    return read_struct(options, architecture.options, where="model", read_field=_read_field)
+    read = read_struct(options, architecture.options, where="model", read_field=_read_field)
+    if isinstance(read, SequentialOptions) and not read.layers and read.base is None:
+        what = "the key 'layers' is missing; list them, or name a version with layers as base"
+        raise InvalidRecipe(f"model: {what}", fields=[("model.layers", what)])
+    return read
 
 
 def render_options(options: Options) -> dict[str, Any]:

@@ -17,7 +17,7 @@ Searched = Literal["gradient-boosting", "mlp", "linear"]
 
 class AutoOptions(Options, frozen=True):
     time_budget: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 90
-    """Seconds from the first candidate on; what does not fit into them is left out. The first candidate always has an end."""
+    """Seconds that the job may take; what does not fit into them is left out. The first candidate always has an end."""
     architectures: Annotated[tuple[Searched, ...], msgspec.Meta(min_length=1)] = ("gradient-boosting", "mlp", "linear")
     """What is searched."""
     blend: bool = True

@@ -17,6 +17,7 @@ from modeltap.errors import InvalidRecipe, nearest
 from modeltap.recipe.architectures import find_architecture
 from modeltap.recipe.document import apply_settings
 from modeltap.recipe.options import read_struct
+from modeltap.tasks.catalogue import find_task, task_names
 
 MAX_CORNERS = 512
 MAX_WHOLE_POINTS = 1000
@@ -70,7 +71,11 @@ def check_search(recipe: Recipe, document: Mapping[str, Any], task: Task, parse:
     search = recipe.search
     assert search is not None
     if task.target == "none":
-        raise InvalidRecipe(f"a search needs a target to measure by; {task.name} has none")
+        searched = [name for name in task_names() if find_task(name).target != "none"]
+        raise InvalidRecipe(
+            f"a search compares its trials by how they answer a target, and {task.name} has none; what is searched:"
+            f" {', '.join(searched)}; else leave the section out and use `modeltap train`"
+        )
     if not search.space:
         raise InvalidRecipe("search.space is empty; name keys, such as optimizer.lr: {low: 1e-4, high: 1e-1, log: true}")
     allowed = CLASS_METRICS if task.target == "class" else NUMBER_METRICS
@@ -190,7 +195,11 @@ def _problem(document: Mapping[str, Any], params: Params, parse: Parse) -> Inval
         return problem
     family = find_architecture(recipe.model.architecture).family
     if family not in SEARCHED_FAMILIES:
-        return InvalidRecipe(f"the architecture '{recipe.model.architecture}' is not trained in trials; name another one")
+        if family == "search":
+            told = "is not trained in trials, it is a search itself: `modeltap train` runs it; or name one architecture"
+        else:
+            told = "is not trained in trials; name another one"
+        return InvalidRecipe(f"the architecture '{recipe.model.architecture}' {told}")
     if recipe.distributed.processes > 1:
         return InvalidRecipe("a trial is trained by one process; leave distributed out, and set search.parallel")
     return None

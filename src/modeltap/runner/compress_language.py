@@ -24,6 +24,8 @@ from modeltap.domain.dataset import Part
 from modeltap.domain.model import Manifest
 from modeltap.domain.progress import Progress
 from modeltap.errors import InvalidData
+from modeltap.evaluation.certificate_view import render_certificate
+from modeltap.jobs.thread_limits import granted_threads
 from modeltap.recipe.document import load_document
 from modeltap.recipe.parse import parse_recipe
 from modeltap.runner.register_child import register_child
@@ -61,6 +63,7 @@ def compress_language(step: Step, spec: CompressSpec, bundle: Bundle) -> dict[st
         evidence,
         golden_texts=tuple(prompt.text for prompt in bundle.golden.prompts),
         tell=_teller(step),
+        threads=granted_threads(),
     )
     step.pause_point()
     certificate = certify(
@@ -81,7 +84,16 @@ def compress_language(step: Step, spec: CompressSpec, bundle: Bundle) -> dict[st
         language_files(manifest=manifest, golden=compared.golden, card=card, recipe_yaml=recipe, parts=parts)
     )
     shutil.rmtree(folder, ignore_errors=True)
-    return register_child(step, spec, digest, manifest, certificate)
+    facts = {
+        "model": spec.name,
+        "parent": spec.model,
+        "method": spec.method,
+        "family": manifest.language.family,
+        "job": step.job.id,
+    }
+    page = render_certificate(certificate, title=f"{spec.name}: {spec.method} of {spec.model}", facts=facts)
+    report = step.artifacts.put_bytes(page.encode())
+    return register_child(step, spec, digest, manifest, certificate, report=report)
 
 
 def write_card(manifest: Manifest, spec: CompressSpec) -> str:

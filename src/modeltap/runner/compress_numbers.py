@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from modeltap.bundle.join import join_graphs
-from modeltap.compression.graph_parts import GraphParts, take_apart
+from modeltap.compression.graph_parts import GraphParts, take_apart, whole_graph
 from modeltap.compression.quantize import (
     FEWEST_TERMS,
     is_recurrent,
@@ -76,14 +76,17 @@ def make_int4(parent: Parent) -> Child:
 
 def parts_of(parent: Parent) -> GraphParts:
     """What stands before the network, and the network."""
-    bundle = parent.bundle
-    return take_apart(bundle.graph.read_bytes(), _inputs(parent).inputs, parent.feature_spec())
+    content, inputs = parent.bundle.graph.read_bytes(), _inputs(parent).inputs
+    return whole_graph(content, inputs) if parent.is_whole else take_apart(content, inputs, parent.feature_spec())
 
 
 def calibration_of(parent: Parent, parts: GraphParts) -> Batch:
     """What reaches the network of rows spread over the training part."""
+    rows = rows_of(parent.prepared.parts["train"], CALIBRATION_ROWS)
+    if parts.features is None:
+        return rows
     engine = OnnxEngine(parts.features.SerializeToString(), Signature(_inputs(parent).inputs, parts.between))
-    return run_in_chunks(engine.run, rows_of(parent.prepared.parts["train"], CALIBRATION_ROWS))
+    return run_in_chunks(engine.run, rows)
 
 
 def engine_of(child: Child) -> Engine:
@@ -97,7 +100,7 @@ def engine_of(child: Child) -> Engine:
 def _better(step: Step, demand: Demand, parent: Parent, parts: GraphParts, static: Child) -> Child:
     """The static child, unless it surely loses much on rows that decide nothing later, and the dynamic one loses less."""
     rows = _chosen_on(parent)
-    lost = parent.drop(engine_of(static), rows)
+    lost = parent.drop(parent.answers(engine_of(static), rows), rows)
     if lost.drop <= demand.max_drop / 2 or lost.drop_interval[0] <= 0:
         return static
     step.report(Progress(phase="compress", message="eight bits throughout lose much; trying the weights alone"))
@@ -105,7 +108,7 @@ def _better(step: Step, demand: Demand, parent: Parent, parts: GraphParts, stati
         dynamic = _child(parent, parts, quantize_dynamic(parts.network), "int8 (dynamic)")
     except CannotCompress:
         return static
-    less = parent.drop(engine_of(dynamic), rows)
+    less = parent.drop(parent.answers(engine_of(dynamic), rows), rows)
     if less.drop >= lost.drop:
         return static
     measured = (
@@ -121,9 +124,11 @@ def _chosen_on(parent: Parent) -> PartData:
 
 def _child(parent: Parent, parts: GraphParts, network: Any, method: str, **facts: Any) -> Child:
     manifest = parent.bundle.manifest
-    graph, _ = join_graphs(
-        parts.features, network, inputs=_inputs(parent).inputs, output=manifest.output, labels=manifest.labels
-    )
+    graph = network
+    if parts.features is not None:
+        graph, _ = join_graphs(
+            parts.features, network, inputs=_inputs(parent).inputs, output=manifest.output, labels=manifest.labels
+        )
     texts = read_fitted(parent.bundle.files) if TEXTS in parent.bundle.files else None
     return Child(
         graph=graph,

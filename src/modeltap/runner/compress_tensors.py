@@ -8,12 +8,15 @@ import msgspec
 
 from modeltap import __version__
 from modeltap.bundle.card import write_card
+from modeltap.bundle.environment import environment
 from modeltap.bundle.files import Bundle, bundle_files
-from modeltap.bundle.golden import record_golden
+from modeltap.bundle.golden import Golden, record_golden
+from modeltap.bundle.golden_cases import record_case
 from modeltap.compression.card import with_comparison
 from modeltap.compression.certificate import certify
 from modeltap.control.compress_spec import CompressSpec
 from modeltap.domain.certificate import Certificate
+from modeltap.domain.dataset import Part
 from modeltap.domain.engine import Engine
 from modeltap.domain.model import EngineChoice, Manifest
 from modeltap.domain.progress import Progress
@@ -23,13 +26,16 @@ from modeltap.evaluation.result import Evaluation, flat_metrics
 from modeltap.recipe.render import recipe_digest, render_recipe
 from modeltap.runner.compress_numbers import make_int4, make_int8
 from modeltap.runner.compress_speed import measure_speeds
-from modeltap.runner.judge import judge, slice_columns
+from modeltap.runner.judge import judge_answers, slice_columns
 from modeltap.runner.register_child import register_child
 from modeltap.runner.steps import Step
 from modeltap.runner.tensor_parent import Child, Parent, open_parent, rows_of
 from modeltap.tasks.catalogue import find_task
 
 SAMPLE_ROWS = 64
+HELD_OUT: tuple[Part, ...] = ("val", "test")
+GOLDEN_CASE_ROWS = 2
+DISTIL = "distil"
 
 
 def compress_tensors(step: Step, spec: CompressSpec, bundle: Bundle) -> dict[str, Any]:
@@ -63,12 +69,13 @@ def finish(step: Step, spec: CompressSpec, parent: Parent, child: Child) -> dict
     part, rows = parent.compared
     content = child.graph.SerializeToString(deterministic=True)
     engine, min_batch = measured_engine(content, child.signature, rows_of(rows, SAMPLE_ROWS), child.texts)
-    evaluations = {
-        name: judge(engine.run, prepared.parts[name], child.signature, labels, slices=slice_columns(prepared.schema))
-        for name in ("val", "test")
-        if len(prepared.parts[name])
+    judged = {name: prepared.parts[name] for name in HELD_OUT if len(prepared.parts[name])}
+    answers = {name: parent.answers(engine, own) for name, own in judged.items()}
+    slices = slice_columns(prepared.schema)
+    evaluations: dict[str, Evaluation] = {
+        name: judge_answers(answers[name], own, labels, slices=slices) for name, own in judged.items()
     }
-    drop = parent.drop(engine, rows, by_slice=True)
+    drop = parent.drop(answers[part], rows, by_slice=True)
     step.pause_point()
     step.report(Progress(phase="compress", message="measuring the speed of both in turns"))
     sample = rows_of(rows, SAMPLE_ROWS)
@@ -86,7 +93,7 @@ def finish(step: Step, spec: CompressSpec, parent: Parent, child: Child) -> dict
         calibration_rows=child.calibration_rows,
         notes=child.notes,
     )
-    manifest = _manifest(parent, child, min_batch, evaluations)
+    manifest = _manifest(spec, parent, child, min_batch, evaluations)
     step.report(Progress(phase="bundle", message="writing the bundle"))
     digest = step.artifacts.put_tree(_files(spec, parent, child, manifest, content, engine, certificate, evaluations[part]))
     report = step.artifacts.put_bytes(_report(step, spec, manifest, child, certificate, evaluations[part]).encode())
@@ -95,25 +102,32 @@ def finish(step: Step, spec: CompressSpec, parent: Parent, child: Child) -> dict
     )
 
 
-def _manifest(parent: Parent, child: Child, min_batch: int, evaluations: dict[str, Evaluation]) -> Manifest:
-    manifest = parent.bundle.manifest
+def _manifest(spec: CompressSpec, parent: Parent, child: Child, min_batch: int, evaluations: dict[str, Evaluation]) -> Manifest:
+    manifest, recipe = parent.bundle.manifest, child.recipe
+    lineage = msgspec.structs.replace(
+        manifest.lineage,
+        dataset=spec.dataset,
+        dataset_digest=spec.dataset_digest,
+        parent=parent.id,
+        code_version=__version__,
+        tried=(),
+        searched=None,
+    )
+    if recipe is not None:
+        lineage = msgspec.structs.replace(
+            lineage, recipe_digest=recipe_digest(recipe), seed=recipe.seed, threads=recipe.threads or 1
+        )
+    is_taught = child.method == DISTIL and recipe is not None
     return msgspec.structs.replace(
         manifest,
-        architecture=child.recipe.model.architecture,
+        task=recipe.task if is_taught and recipe is not None else manifest.task,
+        labels=parent.prepared.labels if is_taught else manifest.labels,
+        architecture=recipe.model.architecture if recipe is not None else manifest.architecture,
         signature=child.signature,
         engine=EngineChoice(min_batch=min_batch),
         schema=child.schema,
-        output=child.signature.outputs[0].name,
-        lineage=msgspec.structs.replace(
-            manifest.lineage,
-            parent=parent.id,
-            recipe_digest=recipe_digest(child.recipe),
-            code_version=__version__,
-            seed=child.recipe.seed,
-            threads=child.recipe.threads or 1,
-            tried=(),
-            searched=None,
-        ),
+        output=child.signature.outputs[0].name if is_taught or not parent.is_whole else manifest.output,
+        lineage=lineage,
         metrics={part: flat_metrics(evaluation) for part, evaluation in evaluations.items()},
         certificate=None,
     )
@@ -139,13 +153,26 @@ def _files(
     return bundle_files(
         manifest=manifest,
         graph=content,
-        golden=record_golden(child.schema, parent.bundle.golden.rows, engine.run),
+        golden=_golden(parent, child, engine),
         card=with_comparison(card, certificate),
-        recipe_yaml=render_recipe(child.recipe),
+        recipe_yaml=_recipe_text(child),
         weights=child.weights,
         architecture=child.architecture,
         texts=None if child.texts is None else child.texts.files(),
     )
+
+
+def _golden(parent: Parent, child: Child, engine: Engine) -> Golden:
+    """The parent's rows; of large ones, which it keeps as tensors, some of those that both were compared on."""
+    if parent.bundle.golden.rows:
+        return record_golden(child.schema, parent.bundle.golden.rows, engine.run)
+    few = rows_of(parent.compared[1], GOLDEN_CASE_ROWS)
+    case = record_case(few, child.signature, engine.run)
+    return Golden(rows=[], answers={}, environment=environment(), cases=(case,))
+
+
+def _recipe_text(child: Child) -> str:
+    return "" if child.recipe is None else render_recipe(child.recipe)
 
 
 def _report(
@@ -164,7 +191,7 @@ def _report(
         title=f"{spec.name}: {certificate.method} of {certificate.parent}",
         evaluation=evaluation,
         history=child.history,
-        recipe_yaml=render_recipe(child.recipe),
+        recipe_yaml=_recipe_text(child),
         facts=facts,
         certificate=certificate,
     )

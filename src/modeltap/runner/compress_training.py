@@ -14,6 +14,7 @@ from modeltap.bundle.join import join_graphs
 from modeltap.compression.prune import prune_channels, prune_weights, zero_share
 from modeltap.compression.rounds import Round, read_round, write_round
 from modeltap.control.compress_spec import CompressSpec
+from modeltap.domain.dataset import Schema
 from modeltap.domain.progress import Progress
 from modeltap.domain.recipe import Recipe
 from modeltap.domain.signature import Signature
@@ -100,13 +101,18 @@ def make_student(step: Step, spec: CompressSpec, parent: Parent) -> Child:
         signature=Signature(featured.inputs, joined.outputs),
         method="distil",
         recipe=recipe,
-        schema=prepared.schema,
+        schema=prepared.schema if parent.imported is None else without_target(prepared.schema),
         weights=trained.weights,
         architecture=trained.architecture,
         texts=featured.texts,
         history=trained.history,
         notes=(f"{spec.alpha:.0%} of the loss are the answers of {parent.id}{told}, the rest the rows' own", *featured.notices),
     )
+
+
+def without_target(schema: Schema) -> Schema:
+    """As of a version that was imported: how a dataset is read for it is said anew each time."""
+    return msgspec.structs.replace(schema, columns=tuple(c for c in schema.columns if c.role != "target"))
 
 
 def _cut(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from contextlib import suppress
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from modeltap.bundle.files import RECIPE, Bundle, open_bundle
+from modeltap.control.reading import Reading
+from modeltap.control.text_evaluations import has_no_target
 from modeltap.control.trainings import EvaluateSpec
 from modeltap.data.store import StoredDataset, open_dataset
 from modeltap.domain.dataset import Column, Dataset, Part
@@ -24,13 +24,17 @@ from modeltap.evaluation.report import render_report
 from modeltap.evaluation.result import Evaluation, flat_metrics
 from modeltap.recipe.document import load_document
 from modeltap.recipe.parse import parse_recipe
-from modeltap.runner.judge import judge, slice_columns
+from modeltap.runner.evaluate_texts import judge_texts, result_of
+from modeltap.runner.imported_rows import joined_parts, read_imported_rows, run_rows
+from modeltap.runner.judge import judge, judge_answers, run_in_chunks, slice_columns
+from modeltap.runner.known_labels import known_labels
 from modeltap.runner.prepare import TRAINED_PARTS, PartData, encode_target, prepare, read_column
 from modeltap.runner.reasons import with_importance
 from modeltap.runner.steps import Step
 from modeltap.storage.datasets import DatasetRepository
 from modeltap.storage.disk import disk_failures
 from modeltap.storage.models import ModelRepository
+from modeltap.tasks import tensors
 from modeltap.tasks.catalogue import find_task
 
 
@@ -43,19 +47,28 @@ def evaluate(step: Step) -> dict[str, Any]:
     files = step.artifacts.paths(version.digest)
     bundle = open_bundle(files)
     step.report(Progress(phase="data", message=f"reading {dataset.id}"))
+    if has_no_target(version):
+        judged = judge_texts(step, spec, bundle, stored, is_own=dataset.digest == bundle.manifest.lineage.dataset_digest)
+        if judged.evaluation is not None:
+            _write_report(step, version, bundle, dataset, judged.evaluation)
+        step.report(Progress(phase="done", fraction=1.0, message=version.id))
+        return result_of(step, judged, model=version.id, dataset=dataset.id)
     notices: list[str] = []
-    if dataset.digest == bundle.manifest.lineage.dataset_digest and spec.part in (None, *TRAINED_PARTS):
-        recipe = parse_recipe(load_document(files[RECIPE].read_text(encoding="utf-8")))
-        parts, rows = _own_part(stored, recipe, spec.part)
-    else:
+    if spec.reading is not None:
         parts = _parts(stored, spec.part)
-        rows = _read(stored, parts, bundle.manifest, dataset, notices)
-    step.pause_point()
-    step.report(Progress(phase="evaluate", fraction=0.3, message=f"{len(rows):,} rows"))
-    by = [_slice_column(bundle.manifest, name) for name in spec.slices] or slice_columns(bundle.manifest.schema)
-    engine = open_engine(bundle)
-    evaluation = judge(engine.run, rows, bundle.manifest.signature, bundle.manifest.labels, slices=by)
-    evaluation = with_importance(evaluation, engine.run, bundle.manifest, rows, seed=bundle.manifest.lineage.seed)
+        evaluation = _judge_imported(step, bundle, stored, dataset, spec.reading, parts, spec.slices, notices)
+    else:
+        if dataset.digest == bundle.manifest.lineage.dataset_digest and spec.part in (None, *TRAINED_PARTS):
+            recipe = parse_recipe(load_document(files[RECIPE].read_text(encoding="utf-8")))
+            parts, rows = _own_part(stored, recipe, spec.part)
+        else:
+            parts = _parts(stored, spec.part)
+            rows = _read(stored, parts, bundle.manifest, dataset, notices)
+        _start_judging(step, len(rows))
+        by = [_slice_column(bundle.manifest, name) for name in spec.slices] or slice_columns(bundle.manifest.schema)
+        engine = open_engine(bundle)
+        evaluation = judge(engine.run, rows, bundle.manifest.signature, bundle.manifest.labels, slices=by)
+        evaluation = with_importance(evaluation, engine.run, bundle.manifest, rows, seed=bundle.manifest.lineage.seed)
     _write_report(step, version, bundle, dataset, evaluation)
     step.report(Progress(phase="done", fraction=1.0, message=version.id))
     return {
@@ -68,6 +81,45 @@ def evaluate(step: Step) -> dict[str, Any]:
         "notices": notices,
         "report": True,
     }
+
+
+def _judge_imported(
+    step: Step,
+    bundle: Bundle,
+    stored: StoredDataset,
+    dataset: Dataset,
+    reading: Reading,
+    parts: list[Part],
+    slices: tuple[str, ...],
+    notices: list[str],
+) -> Evaluation:
+    """The evaluation of a version that was imported, whose schema says nothing of a truth."""
+    manifest = bundle.manifest
+    by = [_sliced(stored, name) for name in slices]
+    found = read_imported_rows(stored, dataset.id, manifest, reading, parts, more=by)
+    rows = joined_parts(list(found.parts.values()))
+    _start_judging(step, len(rows))
+    engine = open_engine(bundle)
+    own = {column.name: rows.columns[column.name] for column in found.inputs}
+    answers = found.answers(run_rows(engine.run, manifest, own, run_in_chunks))
+    evaluation = judge_answers(answers, rows, found.labels, slices=by or slice_columns(manifest.schema))
+    notices += found.notices
+    if manifest.task == tensors.TASK.name:
+        return evaluation
+    return with_importance(evaluation, engine.run, manifest, rows, seed=manifest.lineage.seed)
+
+
+def _start_judging(step: Step, num_rows: int) -> None:
+    step.pause_point()
+    step.report(Progress(phase="evaluate", fraction=0.3, message=f"{num_rows:,} rows"))
+
+
+def _sliced(stored: StoredDataset, name: str) -> Column:
+    column = stored.schema.column(name)
+    if column is None or column.kind in ("image", "array"):
+        known = [c.name for c in stored.schema.columns if c.kind not in ("image", "array")]
+        raise InvalidData(f"the dataset has no column '{name}' to slice by{nearest(name, known)}")
+    return column
 
 
 def _own_part(stored: StoredDataset, recipe: Recipe, wanted: str | None) -> tuple[list[Part], PartData]:
@@ -95,7 +147,7 @@ def _read(stored: StoredDataset, parts: list[Part], manifest: Manifest, dataset:
     columns = {c.name: _stack(stored, parts, _stored_name(dataset, c), c, manifest) for c in manifest.schema.features}
     truth = _stack(stored, parts, target.name, target, manifest)
     if manifest.labels:
-        truth = _known_labels(truth, manifest.labels)
+        truth = known_labels(truth, manifest.labels)
     codes, known = encode_target(truth, manifest.labels)
     known = known & ~(np.isnan(codes) if codes.dtype.kind == "f" else np.zeros(len(codes), dtype=bool))
     if not known.any():
@@ -119,34 +171,6 @@ def _stored_name(dataset: Dataset, column: Column) -> str:
         return alike[0]
     known = [c.name for c in dataset.schema.columns]
     raise InvalidData(f"{dataset.id} has no column '{column.name}', which the version needs{nearest(column.name, known)}")
-
-
-def _known_labels(truth: Array, labels: tuple[str, ...]) -> Array:
-    """The truth with the labels that it means where another file wrote them otherwise: with a dot at the end, as 1.0 for 1, or
-    as True for true. A label that several texts could mean stays as it is."""
-    meant: dict[object, set[str]] = {}
-    for label in labels:
-        for sense in _senses(label):
-            meant.setdefault(sense, set()).add(label)
-    mended: dict[str, str] = {}
-    for text in set(truth.tolist()) - set(labels):
-        found = next((meant[sense] for sense in _senses(text) if len(meant.get(sense, ())) == 1), {text})
-        (mended[text],) = found
-    fixed = np.empty(len(truth), dtype=object)
-    fixed[:] = [mended.get(text, text) for text in truth.tolist()]
-    return fixed
-
-
-def _senses(label: str) -> list[object]:
-    """What the text may mean, the likelier first: itself without a dot at the end, a truth, a number."""
-    senses: list[object] = [label.rstrip(".")]
-    if label.casefold() in ("true", "false"):
-        senses.append(("truth", label.casefold()))
-    with suppress(ValueError):
-        number = float(label)
-        if math.isfinite(number):
-            senses.append(number)
-    return senses
 
 
 def _slice_column(manifest: Manifest, name: str) -> Column:

@@ -38,6 +38,7 @@ from modeltap.runner.train import train
 from modeltap.storage.datasets import DatasetRepository
 from modeltap.storage.disk import disk_failures
 from modeltap.storage.files import FileRepository
+from modeltap.storage.keys import KeyRepository
 from modeltap.storage.models import ModelRepository
 
 BOTH = "examples.zip"
@@ -161,7 +162,10 @@ def results_csv(history: Sequence[dict[str, Any]]) -> bytes:
 
 
 def _deploy(step: Step, spec: FineTuneSpec, version: ModelVersion) -> None:
-    """The name leads to the version, which is loaded. Raises what refuses it, Stopped while no server can do it."""
+    """The name leads to the version, which is loaded, and the key that ordered it may call it: a key for certain models gets
+    the name of this one, and nobody else does. Raises what refuses it, Stopped while no server can do it."""
+    with suppress(NotFound):  # the home's own key is not among those that are kept, and may call all
+        KeyRepository(step.database, step.job.tenant).allow(spec.key, spec.name)
 
     def told(why: str) -> None:
         step.report(Progress(phase="wait", message=why))

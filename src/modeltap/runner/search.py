@@ -55,6 +55,7 @@ def search_table(
             checkpoint_every_s=spec.checkpoint_every_s,
             saved=step.saved,
             clock=time.monotonic,
+            work_clock=time.process_time,
         ),
         features.open,
         target_J=target_J,

@@ -18,16 +18,18 @@ from modeltap.data.text_reading import FittedTexts
 from modeltap.domain.dataset import Kind, Part, Schema
 from modeltap.domain.engine import Engine
 from modeltap.domain.features import FeatureSpec
-from modeltap.domain.recipe import Recipe
+from modeltap.domain.recipe import Recipe, Split
 from modeltap.domain.signature import Array, Batch, Signature
 from modeltap.engines.select import open_engine
 from modeltap.errors import InvalidData
 from modeltap.evaluation.slices import RowGroup, slice_rows
 from modeltap.recipe.document import load_document
 from modeltap.recipe.parse import parse_recipe
+from modeltap.runner.imported_rows import ImportedRows, prepare_imported
 from modeltap.runner.judge import cells, run_in_chunks, slice_columns
 from modeltap.runner.prepare import PartData, Prepared, prepare
 from modeltap.runner.steps import Step
+from modeltap.tasks import tensors
 from modeltap.tasks.catalogue import find_task
 
 
@@ -37,9 +39,18 @@ class Parent:
 
     id: str
     bundle: Bundle
-    recipe: Recipe
+    recipe: Recipe | None
+    """None of what was imported as a graph."""
     prepared: Prepared
     engine: Engine
+    imported: ImportedRows | None = None
+    """Of what was imported: which of its outputs is the answer, and of what."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its graph is not known to be a network behind its preprocessing."""
+        is_plain = self.bundle.manifest.task == tensors.TASK.name
+        return self.imported is not None and (is_plain or ARCHITECTURE not in self.bundle.files)
 
     @property
     def compared(self) -> tuple[Part, PartData]:
@@ -66,11 +77,14 @@ class Parent:
 
     def answers(self, engine: Engine, rows: PartData) -> Array:
         """Probabilities or numbers, of every row."""
-        return run_in_chunks(engine.run, rows.columns)[engine.signature.outputs[0].name]
+        outputs = run_in_chunks(engine.run, rows.columns)
+        if self.imported is not None and self.imported.output in outputs:
+            return self.imported.answers(outputs)
+        return outputs[engine.signature.outputs[0].name]
 
-    def drop(self, child: Engine, rows: PartData, *, by_slice: bool = False) -> Drop:
-        """How much worse the child answers these rows."""
-        own, others = self.answers(self.engine, rows), self.answers(child, rows)
+    def drop(self, others: Array, rows: PartData, *, by_slice: bool = False) -> Drop:
+        """How much worse the child answers these rows. others: its answers to them."""
+        own = self.answers(self.engine, rows)
         slices = self._slices(rows) if by_slice else {}
         if self.prepared.labels:
             return accuracy_drop(own.argmax(1) == rows.target, others.argmax(1) == rows.target, slices)
@@ -98,7 +112,7 @@ class Child:
     signature: Signature
     method: str
     """As the certificate tells it."""
-    recipe: Recipe
+    recipe: Recipe | None
     schema: Schema
     weights: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     architecture: Mapping[str, Any] = field(default_factory=dict)
@@ -111,8 +125,15 @@ class Child:
 
 def open_parent(step: Step, spec: CompressSpec, bundle: Bundle) -> Parent:
     """Raises Broken for a bundle that does not load, InvalidData for rows that are no longer as the recipe says."""
-    recipe = parse_recipe(load_document(bundle.files[RECIPE].read_text(encoding="utf-8")))
+    recipe = None
+    if RECIPE in bundle.files:
+        recipe = parse_recipe(load_document(bundle.files[RECIPE].read_text(encoding="utf-8")))
     stored = open_dataset(step.artifacts.paths(spec.dataset_digest))
+    if spec.reading is not None:
+        split = Split() if recipe is None else recipe.data.split
+        prepared, imported = prepare_imported(stored, spec.dataset, bundle.manifest, spec.reading, split)
+        return Parent(spec.model, bundle, recipe, prepared, open_engine(bundle), imported)
+    assert recipe is not None
     return Parent(spec.model, bundle, recipe, prepare(stored, recipe, find_task(recipe.task)), open_engine(bundle))
 
 

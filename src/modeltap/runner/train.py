@@ -36,6 +36,7 @@ from modeltap.recipe.render import recipe_digest, render_recipe
 from modeltap.runner.background import background_rows
 from modeltap.runner.features import Featured, table_features
 from modeltap.runner.judge import judge_answers, run_in_chunks, slice_columns
+from modeltap.runner.network_start import open_network
 from modeltap.runner.prepare import PartData, Prepared, prepare
 from modeltap.runner.reasons import explained_pictures, with_importance
 from modeltap.runner.register import register
@@ -77,7 +78,10 @@ def train(step: Step) -> dict[str, Any]:
     if "texts" in task.forms:
         recipe, featured = text_features(prepared, recipe, partial(open_start, step))
     else:
+        base = open_network(step, recipe)
+        recipe = recipe if base is None else base.recipe_for(recipe, prepared.labels)
         prepared, featured = table_features(prepared, recipe)
+        featured = featured if base is None else base.begin(featured, recipe, prepared.labels)
     step.pause_point()
     trained = fit(
         recipe,

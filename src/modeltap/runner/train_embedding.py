@@ -22,11 +22,9 @@ from modeltap.data.infer_overrides import override_columns
 from modeltap.data.rows import input_spec, parse_column
 from modeltap.data.split import plan_split
 from modeltap.data.store import StoredDataset, open_dataset
-from modeltap.data.subwords import written_ids
 from modeltap.data.text_columns import text_columns, with_texts
-from modeltap.data.text_reading import FittedTexts, TextReader, padded
+from modeltap.data.text_reading import TextReader, padded
 from modeltap.domain.dataset import Column, Part, Schema
-from modeltap.domain.engine import Engine
 from modeltap.domain.features import FeatureBatch
 from modeltap.domain.model import EngineChoice, Lineage, Manifest
 from modeltap.domain.progress import Progress
@@ -36,6 +34,7 @@ from modeltap.engines.new_engine import measured_engine
 from modeltap.errors import InvalidData, InvalidRecipe
 from modeltap.faults import crash_point
 from modeltap.recipe.render import recipe_digest, render_recipe
+from modeltap.runner.embedding_accuracy import METRIC, pair_accuracy, text_array
 from modeltap.runner.prepare import TRAINED_PARTS
 from modeltap.runner.register import register
 from modeltap.runner.steps import Step
@@ -49,11 +48,8 @@ TEXT = Column(name="text", kind="text")
 """The only input of a sentence encoder, whatever the dataset's columns are called."""
 SCHEMA = Schema(form="texts", columns=(TEXT,), missing=())
 EMBEDDING = "embedding"
-METRIC = "pair_accuracy"
-COMPARED = 64
-MEASURED_TEXTS = 2048
-THINNED = 3
 GOLDEN_ROWS = 12
+HELD_OUT: tuple[Part, ...] = ("val", "test")
 
 
 @dataclass(frozen=True)
@@ -100,8 +96,12 @@ def train_embedding(step: Step, spec: TrainSpec, recipe: Recipe) -> dict[str, An
     signature = Signature((input_spec(TEXT),), joined.outputs)
     content = graph.SerializeToString(deterministic=True)
     sample = parts.columns["test"][0][:64] or texts[0][:64]
-    engine, min_batch = measured_engine(content, signature, {TEXT.name: _array(sample)}, fitted)
-    metrics = {part: _measured(engine, signature, parts, part, fitted) for part in ("val", "test") if parts.columns[part][0]}
+    engine, min_batch = measured_engine(content, signature, {TEXT.name: text_array(sample)}, fitted)
+    metrics: dict[str, Any] = {
+        part: {METRIC: pair_accuracy(engine, signature, signature.outputs[0].name, parts.columns[part], fitted)}
+        for part in HELD_OUT
+        if parts.columns[part][0]
+    }
     manifest = Manifest(
         task=recipe.task,
         architecture=recipe.model.architecture,
@@ -180,28 +180,3 @@ def _ids(parts: TextParts, reader: TextReader) -> tuple[TrainingData, int]:
     train, val = batch("train"), batch("val")
     nothing: NDArray[np.int64] = np.zeros(len(train), dtype=np.int64)
     return TrainingData(train=train, train_target=nothing, val=val, val_target=nothing[: len(val)]), longest
-
-
-def _measured(engine: Engine, signature: Signature, parts: TextParts, part: Part, fitted: FittedTexts) -> dict[str, float]:
-    """In how many of 100 texts the nearest of 64 other views is the right one."""
-    columns = [column[:MEASURED_TEXTS] for column in parts.columns[part]]
-    reader = fitted.open()
-    first = columns[0]
-    second = columns[1] if parts.are_pairs else [written_ids(_thinned(ids)) for ids in reader.read(first)]
-    name = signature.outputs[0].name
-    vectors: list[Any] = [engine.run({TEXT.name: _array(texts)})[name] for texts in (first, second)]
-    hits = 0
-    for start in range(0, len(first), COMPARED):
-        alike_NN = vectors[0][start : start + COMPARED] @ vectors[1][start : start + COMPARED].T
-        hits += int((alike_NN.argmax(1) == np.arange(len(alike_NN))).sum())
-    return {METRIC: hits / len(first)}
-
-
-def _thinned(ids: list[int]) -> list[int]:
-    return [number for place, number in enumerate(ids) if place % THINNED != THINNED - 1]
-
-
-def _array(texts: list[str]) -> NDArray[Any]:
-    array = np.empty(len(texts), dtype=object)
-    array[:] = texts
-    return array

@@ -25,6 +25,7 @@ from modeltap.evaluation.generation import evaluate_generation
 from modeltap.evaluation.report import render_report
 from modeltap.evaluation.result import Evaluation, Written, flat_metrics
 from modeltap.faults import crash_point
+from modeltap.jobs.thread_limits import granted_threads
 from modeltap.recipe.render import recipe_digest, render_recipe
 from modeltap.runner.register import register
 from modeltap.runner.steps import Step
@@ -76,7 +77,7 @@ def train_language(step: Step, spec: TrainSpec, recipe: Recipe) -> dict[str, Any
     parts = {path.name: path for path in sorted(trained.folder.iterdir())} | _converted(step, trained.folder)
     step.pause_point()
     step.report(Progress(phase="bundle", message="recording golden prompts"))
-    golden = record_golden_prompts(parts, trained.language, (*trained.prompts, *TEXTS))
+    golden = record_golden_prompts(parts, trained.language, (*trained.prompts, *TEXTS), threads=granted_threads())
     step.report(Progress(phase="bundle", fraction=0.5, message="writing the bundle"))
     num_texts = {part: len(texts) for part, texts in samples.items()}
     files = language_files(

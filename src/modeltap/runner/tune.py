@@ -33,7 +33,7 @@ from modeltap.runner.steps import Step
 from modeltap.runner.train import conclude
 from modeltap.runner.trial import STOPPED
 from modeltap.runner.tune_features import featured_for, shared_features
-from modeltap.runner.tune_processes import Messages, TrialProcess, TrialProcesses
+from modeltap.runner.tune_processes import Messages, TrialProcess, TrialProcesses, load_beside
 from modeltap.storage.datasets import DatasetRepository
 from modeltap.storage.disk import disk_failures
 from modeltap.tuning.report import render_search
@@ -84,8 +84,9 @@ class Searching:
         self._told_every = -(-max_epochs // MAX_REPORTS)
         threads = max(plan.threads or spec.trial_threads for plan in plans)
         self.parallel = min(search.parallel, max(1, (step.job.given_threads or _cores()) // threads))
-        families = {find_architecture(plan.model.architecture).family for plan in plans}
-        self._processes = TrialProcesses(sorted(families))
+        self._families = sorted({find_architecture(plan.model.architecture).family for plan in plans})
+        self._processes = TrialProcesses(self._families)
+        self._is_loading = False
         self._deaths: Counter[int] = Counter()
         self._began_s = time.monotonic()
         self._spent_before_s = self.study.spent_s
@@ -110,6 +111,9 @@ class Searching:
                     self._start(trial)
                 if not self._processes.running:
                     return
+                if not self._is_loading and self._is_last():
+                    self._is_loading = True
+                    load_beside(self._families)
                 for process, messages in self._processes.wait(LOOK_EVERY_S):
                     self._hear(process, messages)
                 if self._is_late() and self.study.best is not None:
@@ -145,6 +149,11 @@ class Searching:
         if waiting:
             return waiting.pop(0)
         return None if self._is_late() and self.study.trials() else self.study.ask()
+
+    def _is_last(self) -> bool:
+        """All that are to run have begun."""
+        counts = self.study.counts()
+        return counts.num_ended + len(self._processes.running) >= counts.total
 
     def _start(self, trial: Trial) -> None:
         crash_point("trial.asked")

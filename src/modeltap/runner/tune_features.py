@@ -45,6 +45,10 @@ def shared_features(step: Step, stored: StoredDataset, recipe: Recipe, root: Pat
 def featured_for(step: Step, stored: StoredDataset, recipe: Recipe) -> tuple[Prepared, Recipe, Featured]:
     """Rows, recipe and features as a training has them."""
     task = find_task(recipe.task)
+    if "texts" not in task.forms and recipe.model.options.get("base") is not None:
+        raise InvalidRecipe(
+            "model.base: trials of a search begin with weights of their own; search without it, or train once with it"
+        )
     prepared = prepare(stored, recipe, task)
     if "texts" in task.forms:
         recipe, featured = text_features(prepared, recipe, partial(open_start, step))

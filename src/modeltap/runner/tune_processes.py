@@ -5,8 +5,10 @@ Each is forked from a process that loaded the libraries once, which saves a tria
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import selectors
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -26,6 +28,13 @@ LOADED: dict[str, tuple[str, ...]] = {
 """By the family of architectures: what its trials load. The second is what torch loads when it is first told to be
 deterministic."""
 Messages = list[dict[str, Any]]
+
+
+def load_beside(families: Sequence[str]) -> None:
+    """What makes a model of a trial's weights is loaded here, too, while trials run. The thread is no daemon: a library that is
+    half loaded when the process ends may take it down."""
+    modules = [LOADED[family][0] for family in families if family == "network"]
+    threading.Thread(target=lambda: [importlib.import_module(module) for module in modules], name="loading").start()
 
 
 class TrialProcess:

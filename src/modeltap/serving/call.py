@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from modeltap.domain.deployment import Deployment
 from modeltap.domain.tenant import Principal
@@ -11,11 +11,40 @@ from modeltap.serving.language import LanguageVersion
 from modeltap.serving.upstream import UpstreamVersion
 from modeltap.serving.version import Version
 
+if TYPE_CHECKING:
+    from modeltap.serving.meter import Ticket
 
-class Connection(Protocol):
+AnyVersion = Version | LanguageVersion | UpstreamVersion
+
+
+class Connection:
     """Where the caller waits. What it holds as `on_lost` is called once when the caller is gone."""
 
-    on_lost: Any
+    __slots__ = ("on_lost",)
+
+    def __init__(self) -> None:
+        self.on_lost: Callable[[], None] | None = None
+
+
+class Lead:
+    """Where a caller was led: to a deployment and the version that answers, with what its terms say of every request.
+
+    It holds for the same principal as long as the router's `era` does.
+    """
+
+    __slots__ = ("charged", "deadline_s", "deployment", "era", "name", "nano_per_unit", "principal", "version")
+
+    def __init__(self, principal: Principal, charged: Principal, deployment: Deployment, version: AnyVersion, era: int) -> None:
+        """`principal` called, and `charged` pays: another one where the deployment is public and no key was sent."""
+        terms = deployment.terms
+        self.principal = principal
+        self.charged = charged
+        self.deployment = deployment
+        self.version = version
+        self.era = era
+        self.name = deployment.name
+        self.deadline_s: float = terms.rows_within_ms / 1000
+        self.nano_per_unit: int = terms.price.cost_nano(version.unit, 1)
 
 
 class Call:
@@ -29,6 +58,7 @@ class Call:
         "deadline_s",
         "deployment",
         "idempotency",
+        "lead",
         "num_forwarded",
         "principal",
         "priority",
@@ -62,8 +92,10 @@ class Call:
         """Monotonic; None is the deployment's own."""
         self.priority = priority
         self.deployment: Deployment | None = None
-        self.version: Version | LanguageVersion | UpstreamVersion | None = None
-        self.ticket: Any = None
+        self.version: AnyVersion | None = None
+        self.lead: Lead | None = None
+        """Once both were found."""
+        self.ticket: Ticket | None = None
         """The meter's, once the request was accepted."""
         self.cancel: Callable[[], None] | None = None
         """Once it is queued: the caller does not want the answer any more."""

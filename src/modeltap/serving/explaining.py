@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from modeltap.domain.usage import Unit
 from modeltap.errors import DeadlinePassed, InvalidInput, LimitReached, Overloaded, StorageFailed, Unavailable
 from modeltap.explain.answer import Explanation
 from modeltap.explain.plan import Planned, Wish, check_wish, plan_explanation
-from modeltap.explain.steps import Steps
+from modeltap.explain.steps import Asked, Steps
 from modeltap.serving.call import Call
 from modeltap.serving.limits import LimitKeeper
 from modeltap.serving.meter import Meter
@@ -31,7 +32,7 @@ from modeltap.serving.submission import ClientGone
 from modeltap.serving.version import Version
 
 INLINE_VALUES = 60_000
-"""Of rows with more, or of pictures, the next rows are made on a thread, so that others need not wait for it."""
+"""Of rows with more, or of pictures, the next rows are made on a thread: others need not wait for it, nor the engine."""
 MAX_BACKGROUNDS = 128
 """Versions whose rows are kept in memory."""
 EXPLAINED, CUT = "explained", "explained_in_part"
@@ -243,13 +244,28 @@ class _Explained:
         )
 
     async def _one(self, plan: Planned) -> Explanation:
+        """Rows that take long to make are made on a thread, while those before them run."""
         asked = _advance(plan.steps, None)
+        untaken: Callable[[], None] | None = None
+        is_heavy = False
         while not isinstance(asked, Explanation):
-            outputs = await self._outputs(asked)
-            if _is_heavy(asked):
-                asked = await asyncio.to_thread(_advance, plan.steps, outputs)
+            if asked is None:
+                asked = await asyncio.to_thread(_advance, plan.steps, untaken) if is_heavy else _advance(plan.steps, untaken)
+                untaken = None
+                continue
+            is_heavy = _is_heavy(asked.rows)
+            if is_heavy:
+                ahead = asyncio.ensure_future(asyncio.to_thread(_advance, plan.steps, untaken))
+                try:
+                    outputs = await self._outputs(asked.rows)
+                finally:
+                    await asyncio.wait([ahead])  # nothing works on for a call that has ended
+                following = ahead.result()
             else:
-                asked = _advance(plan.steps, outputs)
+                following = _advance(plan.steps, untaken)
+                outputs = await self._outputs(asked.rows)
+            untaken = partial(asked.take, outputs)
+            asked = following
         return asked
 
     async def _outputs(self, asked: Batch) -> Batch:
@@ -280,10 +296,12 @@ def _is_heavy(rows: Batch) -> bool:
     return any(values.ndim > 2 for values in rows.values()) or sum(values.size for values in rows.values()) > INLINE_VALUES
 
 
-def _advance(steps: Steps[Explanation], outputs: Batch | None) -> Batch | Explanation:
-    """What is asked next, or what it came to."""
+def _advance(steps: Steps[Explanation], untaken: Callable[[], None] | None) -> Asked | Explanation | None:
+    """The outputs before are handed over: what is asked next, or what it came to. None: every output is wanted first."""
+    if untaken is not None:
+        untaken()
     try:
-        return next(steps) if outputs is None else steps.send(outputs)
+        return next(steps)
     except StopIteration as ended:
         told: Explanation = ended.value
         return told

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from modeltap.domain.generation import GenerationRequest, TokenDelta, TokenEngine
 from modeltap.errors import Broken, ModeltapError, Overloaded
 from modeltap.serving.language import LanguageVersion
+from modeltap.serving.text_deadline import check_time
 
 DeliverText = Callable[[int, "TokenDelta | ModeltapError"], None]
 """Called on the event loop with the number of the request and what came of its text; or with the failure of the whole call,
@@ -39,6 +40,9 @@ class Generation:
         self._open = dict.fromkeys(range(len(requests)))
         self._engine: TokenEngine | None = None
         self._left = [request.sampling.max_tokens for request in requests]
+        self._begun_s: dict[int, float] = {}
+        """When the first token of each text came."""
+        self._timer: asyncio.TimerHandle | None = None
         self.is_over = False
         self.started_s = time.monotonic()
         self.first_s = 0.0
@@ -72,6 +76,13 @@ class Generation:
                 retry_after_s=1.0,
             )
 
+    def keep_time(self, deadline_s: float, late: ModeltapError) -> None:
+        """What is not whole at that moment ends with the problem. Raises Overloaded where it is known that it cannot be."""
+        version, now_s = self._version, time.monotonic()
+        num_ahead = version.num_texts + len(self._requests) - version.num_places
+        check_time(deadline_s, now_s, version.pace.wait_s(num_ahead, version.num_places))
+        self._timer = asyncio.get_running_loop().call_later(deadline_s - now_s, self.end, late)
+
     def begin(self) -> None:
         """Hands every request to one engine. Raises what it raises; then it is to be ended with that."""
         self._engine = self._version.engine()
@@ -96,12 +107,17 @@ class Generation:
             self.end(problem)
 
     def _stop(self) -> None:
-        self.is_over = True
+        self._over()
         if self._engine is not None:
             self._version.num_texts -= len(self._open)
             for number in self._open:
                 self._engine.cancel(self._requests[number].id)
         self._open.clear()
+
+    def _over(self) -> None:
+        self.is_over = True
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _deliver_to(self, number: int) -> Callable[[TokenDelta | ModeltapError], None]:
         def deliver(delta: TokenDelta | ModeltapError) -> None:
@@ -122,8 +138,10 @@ class Generation:
                 return
             del self._open[number]
             self._version.num_texts -= 1
+            if number in self._begun_s:
+                self._version.pace.count(self.last_s - self._begun_s[number])
             if not self._open:
-                self.is_over = True
+                self._over()
                 self._ended(None)
             self._deliver(number, delta)
 
@@ -133,6 +151,7 @@ class Generation:
         self.last_s = time.monotonic()
         if not self.first_s:
             self.first_s = self.last_s
+        self._begun_s.setdefault(number, self.last_s)
         self.num_ids += num_ids
         self._left[number] -= num_ids
 

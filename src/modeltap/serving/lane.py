@@ -29,13 +29,15 @@ _log = logging.getLogger(__name__)
 class Work:
     """What one request wants run, and where its outputs go. Times are seconds; `done` is called once, unless cancelled."""
 
-    __slots__ = ("compute_s", "done", "inputs", "queue_s")
+    __slots__ = ("compute_s", "done", "ended_s", "inputs", "queue_s")
 
     def __init__(self, inputs: Batch, done: Answered) -> None:
         self.inputs = inputs
         self.done = done
         self.queue_s = 0.0
         self.compute_s = 0.0
+        self.ended_s = 0.0
+        """When its run ended; 0 before."""
 
 
 class Lane:
@@ -241,6 +243,7 @@ class Lane:
             work: Work = entry.payload
             work.queue_s = started_s - entry.arrived_s
             work.compute_s = run_s
+            work.ended_s = now_s
             work.done(part)
         if self._quiet is not None:
             self._look_if_quiet()

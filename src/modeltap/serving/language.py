@@ -14,6 +14,7 @@ from modeltap.domain.generation import TokenEngine
 from modeltap.domain.usage import Unit
 from modeltap.errors import ReplicaLost
 from modeltap.serving.statistics import Statistics
+from modeltap.serving.text_pace import Pace
 
 TOOL_CALL = b"<tool_call>"
 """Models of the Hermes and Qwen families write calls between this and its end; a template that says so has it."""
@@ -32,6 +33,10 @@ class Engines(Protocol):
 
     @property
     def is_ready(self) -> bool: ...
+
+    @property
+    def num_places(self) -> int:
+        """Texts that are written at a time; more wait."""
 
     def engines(self) -> Sequence[TokenEngine]:
         """The next text goes to the first."""
@@ -66,6 +71,7 @@ class LanguageVersion:
         """That are being written, or wait for it."""
         self.last_used_s = 0.0
         self.statistics = Statistics()
+        self.pace = Pace()
         self.observe = observe
         self._engines = engines
 
@@ -73,6 +79,11 @@ class LanguageVersion:
     def is_ready(self) -> bool:
         """Whether an engine writes now."""
         return self._engines.is_ready
+
+    @property
+    def num_places(self) -> int:
+        """Texts that are written at a time; more wait."""
+        return self._engines.num_places
 
     def engine(self) -> TokenEngine:
         """The one that the next request goes to. Raises ReplicaLost where there is none any more."""

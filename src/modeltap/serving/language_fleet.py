@@ -50,6 +50,11 @@ class LanguageFleet:
     def is_ready(self) -> bool:
         return any(process.state == "ready" for process in self._processes)
 
+    @property
+    def num_places(self) -> int:
+        """Texts that are written at a time; more wait."""
+        return self._size * self._settings.max_streams
+
     def states(self) -> dict[str, ReplicaState]:
         """The state of each by its name."""
         return {process.name: process.state for process in self._processes}

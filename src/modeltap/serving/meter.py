@@ -18,11 +18,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Literal
 
-import msgspec
-
 from modeltap.domain.idempotency import StoredAnswer
 from modeltap.domain.quota import QuotaBook, Reservation
-from modeltap.domain.usage import Status, Unit, UsageRecord
+from modeltap.domain.usage import Delivery, Status, Unit, UsageRecord
 from modeltap.errors import Conflict, InvalidInput, StorageFailed
 from modeltap.storage.segments import SegmentWriter
 from modeltap.storage.segments_frames import Answered, Delivered, Reserve, Settle, Void, encode_frame
@@ -45,16 +43,56 @@ Later = Callable[[Callable[[], None]], object]
 """Calls the function soon, when what comes at the same time has come: the event loop's `call_soon`."""
 
 
-class Ticket(msgspec.Struct, gc=False):
+class Ticket:
     """One accepted request."""
 
-    accepted: Reserve
-    reservation: Reservation
-    state: TicketState = "reserved"
+    __slots__ = (
+        "answer",
+        "deployment",
+        "is_answered",
+        "key",
+        "number",
+        "record",
+        "request_id",
+        "reservation",
+        "state",
+        "tenant",
+        "unit",
+        "used_nano",
+        "used_units",
+    )
 
-    @property
-    def number(self) -> int:
-        return self.accepted.number
+    def __init__(
+        self, number: int, reservation: Reservation, request_id: str, tenant: str, key: str, deployment: str, unit: Unit
+    ) -> None:
+        self.number = number
+        self.reservation = reservation
+        self.request_id = request_id
+        self.tenant = tenant
+        self.key = key
+        self.deployment = deployment
+        self.unit: Unit = unit
+        self.state: TicketState = "reserved"
+        self.record: UsageRecord | None = None
+        """How it ended, once it was prepared."""
+        self.answer: StoredAnswer | None = None
+        self.is_answered = False
+        self.used_units = 0
+        self.used_nano = 0
+
+    def first_frame(self) -> Reserve | Answered:
+        """What is written of it where nothing was before."""
+        if self.record is not None:
+            return Answered(self.record, self.answer)
+        of = self.reservation
+        return Reserve(
+            self.number, self.request_id, self.tenant, self.key, self.deployment, self.unit, of.units, of.cost_nano, of.at_s
+        )
+
+    def last_frame(self) -> Settle:
+        """What is written of its end where its beginning was before."""
+        assert self.record is not None, "it was prepared"
+        return Settle(self.record, self.answer)
 
 
 class Meter:
@@ -79,9 +117,9 @@ class Meter:
         """The last commit failed."""
         self._writer = segments.writer
         self._number = 0
-        self._fresh: dict[int, Reserve] = {}
+        self._fresh: dict[int, Ticket] = {}
         """Accepted, and of which nothing was written."""
-        self._ends: list[tuple[Ticket, UsageRecord, StoredAnswer | None]] = []
+        self._ends: list[Ticket] = []
         """Prepared, in the order of their frames."""
         self._delivered: list[int] = []
         self._voided: list[int] = []
@@ -104,11 +142,10 @@ class Meter:
         """The same for what was reserved before. Raises StorageFailed; then the reservation is undone."""
         number = self._number + 1
         units, cost_nano = reservation.units, reservation.cost_nano
-        accepted = Reserve(number, request_id, tenant, key, deployment, unit, units, cost_nano, reservation.at_s)
         if units > MAX_UNITS or cost_nano > MAX_COST_NANO:
             reservation.undo()
             raise InvalidInput(f"{units:,} units are more than one request may have; send fewer at a time")
-        self._fresh[number] = accepted
+        ticket = self._fresh[number] = Ticket(number, reservation, request_id, tenant, key, deployment, unit)
         if self._later is None or self._is_stuck:
             try:
                 self.commit()
@@ -120,7 +157,7 @@ class Meter:
             self._is_due = True
             self._later(self._come_due)
         self._number = number
-        return Ticket(accepted, reservation)
+        return ticket
 
     def settle(
         self,
@@ -158,32 +195,14 @@ class Meter:
     ) -> int:
         """The same, once `commit` was called; until then the answer must not be sent."""
         _check(ticket, "settle")
-        accepted = ticket.accepted
-        if units > accepted.units:
-            raise ValueError(f"{units} units are more than the {accepted.units} that were reserved")
-        cost_nano = accepted.cost_nano
-        if units != accepted.units:
-            cost_nano = cost_nano * units // accepted.units
-        record = UsageRecord(
-            self._writer,
-            accepted.number,
-            accepted.request_id,
-            accepted.tenant,
-            accepted.key,
-            accepted.deployment,
-            model,
-            accepted.unit,
-            units,
-            cost_nano,
-            accepted.accepted_at_s,
-            queue_us,
-            compute_us,
-            "answered",
-            code,
-            "unknown",
-        )
-        ticket.state = "prepared"
-        self._ends.append((ticket, record, answer))
+        reserved = ticket.reservation
+        if units > reserved.units:
+            raise ValueError(f"{units} units are more than the {reserved.units} that were reserved")
+        cost_nano = reserved.cost_nano
+        if units != reserved.units:
+            cost_nano = cost_nano * units // reserved.units
+        ticket.answer = answer
+        self._prepare(ticket, model, units, cost_nano, queue_us, compute_us, "answered", code, "unknown")
         return cost_nano
 
     def commit(self) -> None:
@@ -195,23 +214,22 @@ class Meter:
         if not fresh and not ends:
             self._write(self._delivered_mark() + self._void_mark())
             return
-        endings = {record.number: Answered(record, answer) for _, record, answer in ends}
         # In the order of their numbers, so that what is torn in the middle lacks no number before the last.
-        begun = b"".join([encode_frame(endings.get(number, accepted)) for number, accepted in fresh.items()])
-        ended = b"".join([encode_frame(Settle(record, answer)) for _, record, answer in ends if record.number not in fresh])
+        begun = b"".join([encode_frame(ticket.first_frame()) for ticket in fresh.values()])
+        ended = b"".join([encode_frame(ticket.last_frame()) for ticket in ends if ticket.number not in fresh])
         try:
             self._write(self._delivered_mark() + begun + self._void_mark() + ended, at_any_cost=bool(ends))
         except StorageFailed:
             self._ends = []
-            for ticket, _, _ in ends:
+            for ticket in ends:
                 self._lose(ticket)
             raise
         fresh.clear()
         self._ends = []
-        for ticket, record, _ in ends:
-            if record.status == "answered":
+        for ticket in ends:
+            if ticket.is_answered:
                 ticket.state = "settled"
-                ticket.reservation.settle(units=record.units, cost_nano=record.cost_nano)
+                ticket.reservation.settle(units=ticket.used_units, cost_nano=ticket.used_nano)
             else:
                 ticket.state = "voided"
                 ticket.reservation.void()
@@ -228,7 +246,7 @@ class Meter:
         """The last byte of its answer was handed to the system. Written with the next frame, or by `flush`."""
         _check(ticket, "deliver")
         ticket.state = "delivered"
-        self._delivered.append(ticket.accepted.number)
+        self._delivered.append(ticket.number)
         if len(self._delivered) >= MAX_MARKS:
             with suppress(StorageFailed):
                 self.flush()
@@ -256,35 +274,53 @@ class Meter:
             return
         _check(ticket, "void")
         if ticket.state == "prepared":
-            self._ends = [one for one in self._ends if one[0] is not ticket]
-        of = ticket.accepted
-        record = UsageRecord(
-            self._writer,
-            of.number,
-            of.request_id,
-            of.tenant,
-            of.key,
-            of.deployment,
-            model,
-            of.unit,
-            0,
-            0,
-            of.accepted_at_s,
-            0,
-            0,
-            status,
-            code,
-            "none",
-        )
-        ticket.state = "prepared"
-        self._ends.append((ticket, record, None))
+            self._ends = [one for one in self._ends if one is not ticket]
+        ticket.answer = None
+        self._prepare(ticket, model, 0, 0, 0, 0, status, code, "none")
         with suppress(StorageFailed):  # it failed already, and is on record as one without an end
             self.commit()
+
+    def _prepare(
+        self,
+        ticket: Ticket,
+        model: str,
+        units: int,
+        cost_nano: int,
+        queue_us: int,
+        compute_us: int,
+        status: Status,
+        code: str,
+        delivery: Delivery,
+    ) -> None:
+        """Its record waits for the next commit."""
+        ticket.state = "prepared"
+        ticket.is_answered = status == "answered"
+        ticket.used_units, ticket.used_nano = units, cost_nano
+        ticket.record = UsageRecord(
+            self._writer,
+            ticket.number,
+            ticket.request_id,
+            ticket.tenant,
+            ticket.key,
+            ticket.deployment,
+            model,
+            ticket.unit,
+            units,
+            cost_nano,
+            ticket.reservation.at_s,
+            queue_us,
+            compute_us,
+            status,
+            code,
+            delivery,
+        )
+        self._ends.append(ticket)
 
     def _lose(self, ticket: Ticket) -> None:
         """There is no frame of its end; a later frame says so."""
         ticket.state = "voided"
-        self._voided.append(ticket.accepted.number)
+        ticket.record = None
+        self._voided.append(ticket.number)
         ticket.reservation.void()
 
     def _write(self, data: bytes, *, at_any_cost: bool = False) -> None:
@@ -309,4 +345,4 @@ class Meter:
 
 def _check(ticket: Ticket, event: str) -> None:
     if (ticket.state, event) not in TRANSITIONS:
-        raise Conflict(f"the request {ticket.accepted.request_id} is {ticket.state}, and cannot {event}; a request ends once")
+        raise Conflict(f"the request {ticket.request_id} is {ticket.state}, and cannot {event}; a request ends once")

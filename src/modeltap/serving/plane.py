@@ -33,8 +33,8 @@ from modeltap.domain.tenant import (
     Principal,
     Scope,
 )
-from modeltap.errors import Forbidden, InvalidInput, ModeltapError, StorageFailed
-from modeltap.serving.call import Call
+from modeltap.errors import DeadlinePassed, Forbidden, InvalidInput, ModeltapError, StorageFailed
+from modeltap.serving.call import AnyVersion, Call, Lead
 from modeltap.serving.generating import DeliverText, Generation
 from modeltap.serving.lane import Answered
 from modeltap.serving.language import LanguageVersion
@@ -42,10 +42,9 @@ from modeltap.serving.limits import Granted, LimitKeeper, Refused
 from modeltap.serving.meter import Meter, Ticket
 from modeltap.serving.router import Router
 from modeltap.serving.submission import ClientGone, Submission
+from modeltap.serving.text_deadline import deadline_of, late
 from modeltap.serving.upstream import UpstreamVersion
 from modeltap.serving.version import Version
-
-AnyVersion = Version | LanguageVersion | UpstreamVersion
 
 
 class Commit(Protocol):
@@ -130,7 +129,18 @@ class Plane:
             raise Forbidden(f"the key is not for '{deployment.name}'; it is for: {', '.join(sorted(principal.models))}")
         call.deployment = deployment
         version = call.version = self._router.version(deployment, wanted)
+        call.lead = Lead(principal, call.principal, deployment, version, self._router.era)
         return version
+
+    def follow(self, call: Call, lead: Lead) -> bool:
+        """Whether this call's caller would be led to the same again; then the call is."""
+        if lead.principal is not call.principal or lead.era != self._router.era:
+            return False
+        call.principal = lead.charged
+        call.deployment = lead.deployment
+        call.version = lead.version
+        call.lead = lead
+        return True
 
     def submit(self, call: Call, inputs: Batch, rows: int, done: Answered) -> None:
         """Reserves, queues, runs; `done` is called once with the outputs or the failure, later or before this returns.
@@ -219,6 +229,9 @@ class Plane:
             connection.on_lost = gone
         try:
             generation.check_room()
+            deadline_s = deadline_of(call)
+            if deadline_s is not None:
+                generation.keep_time(deadline_s, late(call, deadline_s))
             cost_nano = deployment.terms.price.cost_nano(version.unit, units)
             self._limits.reserve(
                 call.principal.key, call.principal.tenant, units, cost_nano, self._wall(), granted, generation.end
@@ -262,13 +275,13 @@ class Plane:
 
     def prepare(self, call: Call) -> None:
         """The same for several calls, before one `commit` of them all. Each was accepted."""
-        assert call.version is not None
+        assert call.version is not None and call.ticket is not None
         call.cost_nano = self._meter.prepare(
             call.ticket,
             model=call.version.model_id,
             units=call.units,
-            queue_us=round(call.queue_s * 1e6),
-            compute_us=round(call.compute_s * 1e6),
+            queue_us=int(call.queue_s * 1e6 + 0.5),
+            compute_us=int(call.compute_s * 1e6 + 0.5),
             answer=call.idempotency,
             code=call.remark,
         )
@@ -289,14 +302,17 @@ class Plane:
             self._meter.fail(ticket, problem.code, model=model)
 
     def break_off(self, call: Call, problem: ModeltapError) -> None:
-        """A stream ends before its end. If the client left, what was handed on until then is charged; else it costs nothing."""
+        """A stream ends before its end. If the client left or its time is over, what was handed on until then is charged; else
+        it costs nothing."""
         if call.connection is not None:
             call.connection.on_lost = None
         if call.cancel is not None:
             call.cancel()
         if call.ticket is None or call.ticket.state == "settled":
             return
-        if isinstance(problem, ClientGone) and call.num_forwarded:
+        if isinstance(problem, ClientGone | DeadlinePassed) and call.num_forwarded:
+            if isinstance(problem, DeadlinePassed):
+                call.remark = call.remark or problem.code
             with suppress(StorageFailed):
                 self.settle(call)
         else:

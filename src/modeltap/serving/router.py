@@ -62,6 +62,8 @@ class Router:
         self._unload_after_s = unload_after_s
         self._clock = clock
         self._snapshot = DeploymentSnapshot()
+        self.era = 0
+        """Another one whenever a name may lead elsewhere."""
         self._defaults: dict[str, Deployment] = {}
         self._public: dict[str | None, Deployment] = {}
         self._wanted: dict[Name, Placement] = {}
@@ -211,6 +213,7 @@ class Router:
     # What is loaded, and what is not any more.
 
     def _index(self, snapshot: DeploymentSnapshot) -> None:
+        self.era += 1
         self._defaults, self._public, self._wanted, self._used = {}, {}, {}, {}
         for tenant, own in snapshot.deployments.items():
             marked = [d for d in own.values() if d.is_default] or list(own.values())
@@ -222,13 +225,14 @@ class Router:
                     self._public.setdefault(name, deployment)
                 for route in deployment.routes:
                     placement = placement_of(route, deployment.terms)
-                    self._used[placement] = max(self._used.get(placement, 0), deployment.terms.deadline_ms)
+                    self._used[placement] = max(self._used.get(placement, 0), deployment.terms.rows_within_ms)
         public = snapshot.find_public(None)
         if public is not None:
             self._public[None] = public
 
     def _settle(self) -> None:
         """Names lead to what is loaded for them, and what no name needs is closed."""
+        self.era += 1
         for name in self._serving.keys() - self._wanted.keys():
             del self._serving[name]
         for placement in self._failures.keys() - self._used.keys():
@@ -321,6 +325,7 @@ class Router:
 
     def _let_go(self, placement: Placement) -> None:
         """New calls do not reach it any more; it is closed after those that did."""
+        self.era += 1
         loaded = self._loaded.pop(placement)
         for name in [name for name, version in self._serving.items() if version is loaded.version]:
             del self._serving[name]

@@ -30,8 +30,9 @@ class SlicedRun:
         self._asked = asked
         self._deadline_s = deadline_s
         self._may_go = may_go
-        self._size = slice_rows(lane)
-        self._starts = range(0, num_rows(asked), self._size)
+        num = num_rows(asked)
+        self._size = -(-num // -(-num // slice_rows(lane)))  # alike in size, and no more of them than it takes
+        self._starts = range(0, num, self._size)
         self._num_begun = 0
         self._outputs: list[Batch | None] = [None] * len(self._starts)
         self._open: dict[int, Entry] = {}

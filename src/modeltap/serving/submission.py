@@ -24,15 +24,15 @@ class ClientGone(Unavailable):
 class Submission(Work):
     """Made when it is submitted; `done` is called once. Until then its version is held, and its caller may leave."""
 
-    __slots__ = ("_call", "_deployment", "_entry", "_is_open", "_meter", "_rows", "_tell", "_version")
+    __slots__ = ("_call", "_entry", "_is_open", "_lead", "_meter", "_rows", "_tell", "_version")
 
     def __init__(self, call: Call, inputs: Batch, rows: int, meter: Meter, done: Answered) -> None:
         super().__init__(inputs, self.ended)
-        version, deployment = call.version, call.deployment
-        assert isinstance(version, Version) and deployment is not None, "find comes before submit"
+        version, lead = call.version, call.lead
+        assert isinstance(version, Version) and lead is not None, "find comes before submit"
         self._call = call
         self._version = version
-        self._deployment = deployment
+        self._lead = lead
         self._rows = rows
         self._meter = meter
         self._tell = done
@@ -43,13 +43,12 @@ class Submission(Work):
         self._entry = Entry(
             rows,
             size_bytes=size_bytes,
-            deadline_s=call.deadline_s or call.started_s + deployment.terms.deadline_ms / 1000,
+            deadline_s=call.deadline_s or call.started_s + lead.deadline_s,
             bucket=bucket_of(inputs) if version.bucket is None else version.bucket,
             priority=call.priority,
             payload=self,
         )
         version.in_flight += 1
-        call.queued_s = time.monotonic()
         call.units = version.units_of(inputs, rows)
         call.cancel = self.gone
         if call.connection is not None:
@@ -58,7 +57,7 @@ class Submission(Work):
     @property
     def price_nano(self) -> int:
         """The most that it may cost, in billionths of the currency."""
-        return self._deployment.terms.price.cost_nano(self._version.unit, self._call.units)
+        return self._lead.nano_per_unit * self._call.units
 
     def granted(self, reservation: Reservation) -> None:
         """It may be used: the request is queued, and accepted once its reservation is on record."""
@@ -72,13 +71,14 @@ class Submission(Work):
             reservation.undo()
             self.ended(problem)
             return
+        call.queued_s = self._entry.arrived_s
         try:
             call.ticket = self._meter.accept(
                 reservation,
                 request_id=call.request_id,
                 tenant=call.principal.tenant,
                 key=call.principal.key,
-                deployment=self._deployment.name,
+                deployment=self._lead.name,
                 unit=version.unit,
             )
         except ModeltapError as problem:  # the meter has undone the reservation
@@ -102,8 +102,9 @@ class Submission(Work):
         call.cancel = None
         if call.connection is not None:
             call.connection.on_lost = None
+            call.connection = None
         version.in_flight -= 1
-        version.last_used_s = now_s = time.monotonic()
+        version.last_used_s = now_s = self.ended_s or time.monotonic()
         call.queue_s, call.compute_s = self.queue_s, self.compute_s
         version.statistics.count_request(
             rows=self._rows,

@@ -19,6 +19,7 @@ from modeltap.errors import LimitReached, Unavailable
 from modeltap.serving.call import Call
 from modeltap.serving.plane import Plane
 from modeltap.serving.submission import ClientGone
+from modeltap.serving.text_deadline import check_time, deadline_of, late
 from modeltap.serving.upstream import UpstreamVersion
 from modeltap.serving.upstream_count import ESTIMATED, Count, most_tokens
 
@@ -38,7 +39,8 @@ class Forwarded:
         self._body = {**body, "model": version.model}
         self.count = Count(body, reserved=most_tokens(body, version.language.context_tokens))
         self._task: asyncio.Task[Any] | None = None
-        self._is_gone = False
+        self._ended: Unavailable | None = None
+        """Why nothing more is wanted: the caller has left, or its time is over."""
         self._is_waiting = False
         self._first_s = 0.0
 
@@ -99,36 +101,50 @@ class Forwarded:
 
     @contextmanager
     def _present(self) -> Iterator[None]:
-        """Within it, the call ends when its caller leaves, whatever it waits for."""
+        """Within it, the call ends when its caller leaves or its time is over, whatever it waits for."""
         call, connection = self._call, self._call.connection
         self._task = asyncio.current_task()
         call.cancel = self._gone
         if connection is not None:
             connection.on_lost = self._gone
+        timer = self._keep_time()
         try:
             yield
         finally:
+            if timer is not None:
+                timer.cancel()
             call.cancel = None
             if connection is not None:
                 connection.on_lost = None
 
+    def _keep_time(self) -> asyncio.TimerHandle | None:
+        deadline_s = deadline_of(self._call)
+        if deadline_s is None:
+            return None
+        now_s = time.monotonic()
+        check_time(deadline_s, now_s, 0.0)
+        return asyncio.get_running_loop().call_later(deadline_s - now_s, self._end, late(self._call, deadline_s))
+
     def _gone(self) -> None:
-        self._is_gone = True
+        self._end(ClientGone(GONE))
+
+    def _end(self, problem: Unavailable) -> None:
+        self._ended = self._ended or problem
         if self._is_waiting and self._task is not None:
             self._task.cancel()
 
     async def _unless_gone(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """What it gives. Raises ClientGone as soon as the caller has left."""
-        if self._is_gone:
-            raise ClientGone(GONE)
+        """What it gives. Raises ClientGone as soon as the caller has left, DeadlinePassed when its time is over."""
+        if self._ended is not None:
+            raise self._ended
         self._is_waiting = True
         try:
             return await ask()
         except asyncio.CancelledError:
-            if not self._is_gone or self._task is None:
+            if self._ended is None or self._task is None:
                 raise
             self._task.uncancel()
-            raise ClientGone(GONE) from None
+            raise self._ended from None
         finally:
             self._is_waiting = False
 

@@ -1,4 +1,5 @@
-"""A whole home as one tar file, and back: the database, the home's secrets and every artifact, each checked by its digest.
+"""A whole home as one tar file, and back: the database, usage that it has not read yet, the home's secrets and every artifact,
+each checked by its digest.
 
 Jobs' logs and checkpoints are left out: a job that was running starts again from its beginning.
 """
@@ -10,9 +11,10 @@ import io
 import os
 import secrets
 import shutil
+import sqlite3
 import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -20,10 +22,13 @@ import msgspec
 
 from modeltap.errors import Conflict, InvalidInput, StorageFailed
 from modeltap.storage.artifacts import DIGEST, ArtifactStore
-from modeltap.storage.database import FILE_NAME, HEAD, Database, check_known
+from modeltap.storage.database import FILE_NAME, HEAD, Database, check_known, database_failures
 from modeltap.storage.disk import CHUNK_BYTES, disk_failures, sync_directory, write_all
+from modeltap.storage.segments import USAGE_FOLDER, copy_segments, is_usage_file, lock_as_dead
 
-FORMAT = 1
+FORMAT = 2
+FIRST_FORMAT = 1
+"""Without usage; still read."""
 SECRETS = ("admin.key", "pepper.key")
 """The admin key, and what the digests of all other keys were made with: without it no restored key would open."""
 MANIFEST = "manifest.json"
@@ -51,6 +56,9 @@ class BackupManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def write_backup(database: Database, artifacts: ArtifactStore, target: BinaryIO) -> BackupManifest:
     """Writes the archive to `target` while everything goes on running; gc waits meanwhile.
 
+    Every request that ended before the call is in it with its charge. One that runs meanwhile may be open in it: a server
+    that starts on the restored home voids it.
+
     Raises StorageFailed, also for an artifact whose bytes changed; Conflict for a database server and for artifacts in a
     bucket, which are kept there.
     """
@@ -58,9 +66,12 @@ def write_backup(database: Database, artifacts: ArtifactStore, target: BinaryIO)
         raise Conflict(f"the artifacts are in {artifacts.url}, not in the home; copy the bucket, and the database with it")
     secrets_of_home = [database.home / name for name in SECRETS]
     with artifacts.keeping_all(), _folder(database.home, ".backing-up-") as folder:
+        usage = copy_segments(database.home / USAGE_FOLDER, folder / USAGE_FOLDER)  # what is read meanwhile is in the database
         copy = folder / FILE_NAME
         database.copy_to(copy)  # before the artifacts: all that it refers to is there
+        usage += [lock_as_dead(folder / USAGE_FOLDER, writer) for writer in _open_writers(copy)]
         paths = {FILE_NAME: copy} | {path.name: path for path in secrets_of_home if path.is_file()}
+        paths |= {f"{USAGE_FOLDER}/{path.name}": path for path in usage}
         with disk_failures("reading the home"):
             files = {name: _describe(path) for name, path in paths.items()}
         for digest in artifacts.iter_digests():
@@ -97,7 +108,7 @@ def restore_backup(source: BinaryIO, home: Path) -> BackupManifest:
                 raise InvalidInput(_DAMAGED) from error
             with disk_failures("restoring the backup"):
                 _refuse_unless_empty(home)
-                for name in ("artifacts", *SECRETS, FILE_NAME):
+                for name in ("artifacts", USAGE_FOLDER, *SECRETS, FILE_NAME):
                     if (folder / name).exists():
                         (folder / name).rename(home / name)
                         sync_directory(home)
@@ -139,8 +150,9 @@ def _read_manifest(archive: tarfile.TarFile, member: tarfile.TarInfo) -> BackupM
         manifest = msgspec.json.decode(content.read(), type=BackupManifest)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InvalidInput(_DAMAGED) from error
-    if manifest.format != FORMAT:
-        raise InvalidInput(f"the backup has format {manifest.format}, this modeltap reads format {FORMAT}; use a newer one")
+    if not FIRST_FORMAT <= manifest.format <= FORMAT:
+        known = f"formats {FIRST_FORMAT} to {FORMAT}"
+        raise InvalidInput(f"the backup has format {manifest.format}, this modeltap reads {known}; use a newer one")
     check_known(manifest.revision)
     if FILE_NAME not in manifest.files or not all(map(_is_expected, manifest.files)):
         raise InvalidInput(_DAMAGED)
@@ -150,8 +162,17 @@ def _read_manifest(archive: tarfile.TarFile, member: tarfile.TarInfo) -> BackupM
 def _is_expected(name: str) -> bool:
     if name in (FILE_NAME, *SECRETS):
         return True
+    if name.startswith(f"{USAGE_FOLDER}/"):
+        return is_usage_file(name.removeprefix(f"{USAGE_FOLDER}/"))
     folder, _, digest = name.removeprefix("artifacts/").partition("/")
     return name.startswith("artifacts/") and DIGEST.fullmatch(digest) is not None and folder == digest[:2]
+
+
+def _open_writers(copy: Path) -> list[str]:
+    """Of usage, by this copy of the database: no process of theirs will live in the restored home."""
+    with database_failures(), closing(sqlite3.connect(copy)) as connection:
+        found = connection.execute("SELECT writer FROM usage_writers WHERE closed_at_s IS NULL ORDER BY writer")
+        return [str(writer) for (writer,) in found]
 
 
 def _describe(path: Path) -> BackupFile:

@@ -64,11 +64,21 @@ class KeyRepository:
 
         return self._change(key_id, change, now)
 
+    def allow(self, key_id: str, model: str) -> Key:
+        """The key, which may call the deployment from now on; one that may call all stays as it was. Raises NotFound."""
+
+        def change(key: Key) -> Key:
+            if key.models is None or model in key.models:
+                return key
+            return msgspec.structs.replace(key, models=tuple(sorted({*key.models, model})))
+
+        return self._change(key_id, change)
+
     def _change(self, key_id: str, change: Callable[[Key], Key], limits_from: datetime | None = None) -> Key:
         with self._database.writing() as connection:
             old = self._get(connection, key_id, lock=True)
             key = change(old)
-            values = {"limits": key.limits, "secrets": key.secrets, "revoked_at": key.revoked_at}
+            values = {"models": key.models, "limits": key.limits, "secrets": key.secrets, "revoked_at": key.revoked_at}
             connection.execute(update(keys).where(keys.c.tenant == self._tenant, keys.c.id == key_id).values(**values))
             if limits_from is not None:
                 record_limits(connection, key.tenant, key.id, key.limits, limits_from)

@@ -21,12 +21,15 @@ import msgspec
 
 from modeltap.errors import StorageFailed
 from modeltap.storage.disk import disk_failures, storage_failed, sync_directory
-from modeltap.storage.segments_frames import FORMAT, Close, Head, encode_frame
+from modeltap.storage.segments_frames import FORMAT, Close, Head, encode_frame, whole_bytes
 
+USAGE_FOLDER = "usage"
+"""In a home, where its segments and the locks of their writers lie."""
 MAX_BYTES = 16 << 20
 RETRY_BYTES = 1 << 20
 """After a rotation that failed the next one is tried when so much more was written."""
 _FILE = re.compile(r"([a-z0-9]{1,32})-([0-9]{6,})\.seg")
+_LOCK = re.compile(r"[a-z0-9]{1,32}\.lock")
 _DOING = "writing a usage record"
 
 Durability = Literal["process", "power"]
@@ -53,6 +56,35 @@ def segment_files(folder: Path) -> list[SegmentFile]:
     found = [(match, path) for path in folder.iterdir() if (match := _FILE.fullmatch(path.name))]
     files = [SegmentFile(match[1], int(match[2]), path) for match, path in found]
     return sorted(files, key=lambda file: (file.writer, file.index))
+
+
+def is_usage_file(name: str) -> bool:
+    """Whether a file of that name is a segment, or the lock of a writer."""
+    return _FILE.fullmatch(name) is not None or _LOCK.fullmatch(name) is not None
+
+
+def copy_segments(folder: Path, target: Path) -> list[Path]:
+    """The copies of all segments as they are now, each up to its last whole frame. One that is gone by then was read to its
+    end before. Raises StorageFailed."""
+    copies = []
+    with disk_failures("copying usage segments"):
+        target.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for file in segment_files(folder):
+            try:
+                data = file.path.read_bytes()
+            except FileNotFoundError:
+                continue
+            copies.append(target / file.path.name)
+            copies[-1].write_bytes(memoryview(data)[: whole_bytes(data)])
+    return copies
+
+
+def lock_as_dead(folder: Path, writer: str) -> Path:
+    """The lock of a writer whose process is gone: who opens the books next closes it. Raises StorageFailed."""
+    with disk_failures("writing a lock"):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _lock_path(folder, writer).touch(mode=0o600)
+    return _lock_path(folder, writer)
 
 
 def locked_writers(folder: Path) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
 
 import msgspec
 
@@ -49,13 +50,13 @@ class Settle(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False):
     answer: StoredAnswer | None = None
 
 
-class Void(msgspec.Struct, frozen=True, array_like=True, tag=3):
+class Void(msgspec.Struct, frozen=True, array_like=True, tag=3, gc=False):
     """These requests had no answer and no charge, whatever a frame before says of them."""
 
     numbers: list[int]
 
 
-class Delivered(msgspec.Struct, frozen=True, array_like=True, tag=4):
+class Delivered(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False):
     """Every byte of these answers was handed to the system."""
 
     numbers: list[int]
@@ -88,21 +89,42 @@ def encode_frame(frame: Frame) -> bytes:
     return _pack(len(payload), _crc32(payload)) + payload
 
 
+def whole_bytes(data: bytes) -> int:
+    """Where the last frame ends that is there in its full length; behind it one is being written. What is no frame at all is
+    kept with the rest: it tells of damage."""
+    at, end = 0, len(data)
+    while at + PREFIX_BYTES < end:
+        length, _ = _unpack_from(data, at)
+        if not 0 < length <= MAX_PAYLOAD_BYTES:
+            return end
+        if at + PREFIX_BYTES + length > end:
+            break
+        at += PREFIX_BYTES + length
+    return at
+
+
 def parse_frames(data: bytes) -> tuple[list[Frame], int]:
     """The whole frames from the start of the data, and how many bytes they take. What follows them is torn, or damaged."""
     frames: list[Frame] = []
+    return frames, each_frame(data, frames.append)
+
+
+def each_frame(data: bytes, take: Callable[[Frame], object]) -> int:
+    """The same, each given to `take` and kept by nobody here; how many bytes they take."""
     at, end = 0, len(data)
-    while at + PREFIX_BYTES < end:
-        length, checksum = _unpack_from(data, at)
-        after = at + PREFIX_BYTES + length
+    unpack_from, crc32, decode = _unpack_from, _crc32, _decode
+    while (begin := at + PREFIX_BYTES) < end:
+        length, checksum = unpack_from(data, at)
+        after = begin + length
         if not 0 < length <= MAX_PAYLOAD_BYTES or after > end:
             break
-        payload = data[at + PREFIX_BYTES : after]
-        if _crc32(payload) != checksum:
+        payload = data[begin:after]
+        if crc32(payload) != checksum:
             break
         try:
-            frames.append(_decode(payload))
+            frame = decode(payload)
         except msgspec.MsgspecError:
             break
+        take(frame)
         at = after
-    return frames, at
+    return at

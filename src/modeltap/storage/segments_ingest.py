@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from modeltap.storage.segments_frames import (
     Reserve,
     Settle,
     Void,
-    parse_frames,
+    each_frame,
 )
 from modeltap.storage.usage_tables import (
     idempotent_answers,
@@ -42,6 +43,8 @@ from modeltap.storage.usage_tables import (
 )
 
 CHUNK_BYTES = 4 << 20
+MAX_VARIABLES = 960
+"""Of one statement; some SQLite has no more than 999."""
 ANSWER_KEPT_S = 24 * 3600.0
 """An answer is repeated for so long after its request was accepted."""
 
@@ -127,13 +130,13 @@ def _ingest_writer(database: Database, files: Sequence[SegmentFile], now_s: floa
         offset, is_done = _read_up_to(database, file)
         while not is_done:
             with disk_failures("reading a usage segment"):
-                frames, taken, left = _read_frames(file.path, offset)
-            is_dead = is_dead or any(type(frame) is Close for frame in frames)
+                batch, taken, left = _read_batch(file, offset)
+            is_dead = is_dead or batch.is_closed
             will_grow = file is files[-1] and not is_dead
             is_done = not will_grow and not (taken and left)
             if not taken and not is_done:
                 break
-            stored = _store(database, file, frames, offset, offset + taken, now_s, lost=left if is_done else None)
+            stored = _store(database, file, batch, offset, offset + taken, now_s, lost=left if is_done else None)
             if stored is None:
                 offset, is_done = _read_up_to(database, file)
             else:
@@ -156,33 +159,35 @@ def _read_up_to(database: Database, file: SegmentFile) -> tuple[int, bool]:
     return (0, False) if found is None else (found[0], found[1])
 
 
-def _read_frames(path: Path, offset: int) -> tuple[list[Frame], int, int]:
-    """Some whole frames from there on, the bytes that they take, and how many follow. None: what follows is not whole."""
+def _read_batch(file: SegmentFile, offset: int) -> tuple[_Batch, int, int]:
+    """What some whole frames from there on come to, the bytes that they take, and how many follow. None: what follows is not
+    whole."""
+    batch = _Batch(file)
     try:
-        handle = os.open(path, os.O_RDONLY)
+        handle = os.open(file.path, os.O_RDONLY)
     except FileNotFoundError:
-        return [], 0, 0
+        return batch, 0, 0
     try:
         size = os.fstat(handle).st_size
         length = CHUNK_BYTES
         while True:
             data = os.pread(handle, length, offset)
-            frames, taken = parse_frames(data)
+            taken = each_frame(data, batch.add)
             if taken or offset + len(data) >= size:
-                return frames, taken, max(0, size - offset - taken)
+                return batch, taken, max(0, size - offset - taken)
             length *= 2
     finally:
         os.close(handle)
 
 
 def _store(
-    database: Database, file: SegmentFile, frames: Iterable[Frame], old: int, new: int, now_s: float, *, lost: int | None
+    database: Database, file: SegmentFile, batch: _Batch, old: int, new: int, now_s: float, *, lost: int | None
 ) -> int | None:
     """Number of records that were written; None, and none is, if another process was first.
 
     `lost`: the segment is done, and so many bytes behind its last whole frame are no frames.
     """
-    batch = _Batch(file, frames)
+    rows = batch.rows()
     at = (*_is(usage_segments, file.writer), usage_segments.c.index == file.index)
     with database.writing() as connection:
         _know(connection, file.writer)
@@ -200,18 +205,19 @@ def _store(
         )
         if moved.rowcount != 1:
             return None
-        batch.write(connection)
+        _insert(connection, usage_records, rows)
+        batch.write_others(connection)
         known = update(usage_writers).where(*_is(usage_writers, file.writer), usage_writers.c.last_number < batch.last_number)
         connection.execute(known.values(last_number=batch.last_number))
         if batch.is_closed:
             _close(connection, file.writer, now_s)
-    return len(batch.records)
+    return len(rows)
 
 
 class _Batch:
-    """What the frames of one chunk come to."""
+    """What the frames of one chunk come to. No frame is kept: a chunk has a hundred thousand."""
 
-    def __init__(self, file: SegmentFile, frames: Iterable[Frame]) -> None:
+    def __init__(self, file: SegmentFile) -> None:
         self.writer = file.writer
         self.opened: dict[int, Reserve] = {}
         self.records: dict[int, UsageRecord] = {}
@@ -223,38 +229,44 @@ class _Batch:
         self.voided_before: list[int] = []
         self.last_number = 0
         self.is_closed = False
-        for frame in frames:
-            if type(frame) is Settle:
-                number = frame.record.number
-                self.records[number] = frame.record
-                if self.opened.pop(number, None) is None:
-                    self.ended_before.append(number)
-                if frame.answer is not None:
-                    self.answers.append((frame.record, frame.answer))
-            elif type(frame) is Answered:
-                number = frame.record.number
-                self.records[number] = frame.record
-                self.last_number = max(self.last_number, number)
-                if frame.answer is not None:
-                    self.answers.append((frame.record, frame.answer))
-            elif type(frame) is Reserve:
-                self.opened[frame.number] = frame
-                self.last_number = max(self.last_number, frame.number)
-            elif type(frame) is Delivered:
-                for number in frame.numbers:
-                    if number in self.records:
-                        self.delivered.add(number)
-                    else:
-                        self.delivered_before.append(number)
-            elif type(frame) is Void:
-                self._void(frame.numbers)
-            elif type(frame) is Close:
-                self.is_closed = True
-            elif type(frame) is Head and (frame.format != FORMAT or frame.writer != self.writer):
-                raise StorageFailed(
-                    f"a usage segment of '{self.writer}' has format {frame.format} of '{frame.writer}', and this modeltap reads"
-                    f" format {FORMAT}; use the version that wrote it, or move the file out of the usage folder"
-                )
+
+    def add(self, frame: Frame) -> None:
+        """Raises StorageFailed for the head of a format or writer that is not this one's."""
+        if type(frame) is Answered:
+            record = frame.record
+            number = record.number
+            self.records[number] = record
+            if number > self.last_number:
+                self.last_number = number
+            if frame.answer is not None:
+                self.answers.append((record, frame.answer))
+        elif type(frame) is Reserve:
+            self.opened[frame.number] = frame
+            if frame.number > self.last_number:
+                self.last_number = frame.number
+        elif type(frame) is Settle:
+            record = frame.record
+            number = record.number
+            self.records[number] = record
+            if self.opened.pop(number, None) is None:
+                self.ended_before.append(number)
+            if frame.answer is not None:
+                self.answers.append((record, frame.answer))
+        elif type(frame) is Delivered:
+            for number in frame.numbers:
+                if number in self.records:
+                    self.delivered.add(number)
+                else:
+                    self.delivered_before.append(number)
+        elif type(frame) is Void:
+            self._void(frame.numbers)
+        elif type(frame) is Close:
+            self.is_closed = True
+        elif type(frame) is Head and (frame.format != FORMAT or frame.writer != self.writer):
+            raise StorageFailed(
+                f"a usage segment of '{self.writer}' has format {frame.format} of '{frame.writer}', and this modeltap reads"
+                f" format {FORMAT}; use the version that wrote it, or move the file out of the usage folder"
+            )
 
     def _void(self, numbers: Iterable[int]) -> None:
         for number in numbers:
@@ -267,13 +279,16 @@ class _Batch:
             else:
                 self.voided_before.append(number)
 
-    def write(self, connection: Connection) -> None:
-        """All of it, after what earlier chunks wrote."""
-        rows = [
-            (*astuple(record)[:-1], "delivered") if number in self.delivered else astuple(record)
+    def rows(self) -> list[tuple[Any, ...]]:
+        """Of the records, in the order of the table's columns."""
+        delivered = self.delivered
+        return [
+            (*astuple(record)[:-1], "delivered") if number in delivered else astuple(record)
             for number, record in self.records.items()
         ]
-        _insert(connection, usage_records, rows)
+
+    def write_others(self, connection: Connection) -> None:
+        """All but the records, after what earlier chunks wrote."""
         _insert(connection, usage_open, [(self.writer, *astuple(frame)) for frame in self.opened.values()])
         _insert(
             connection,
@@ -351,11 +366,15 @@ def _is(table: Table, writer: str) -> tuple[Any, ...]:
 
 
 def _insert(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]], *, conflict: str = "") -> None:
-    """Rows in the order of the columns, straight to the driver: building a statement a row would cost more than the row."""
-    if not rows:
-        return
+    """Rows in the order of the columns, straight to the driver: building a statement a row would cost more than the row, and
+    so would running one a row."""
+    num_columns = len(table.columns)
+    at_once = MAX_VARIABLES // num_columns
     mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
     names = ", ".join(f'"{column.name}"' for column in table.columns)
-    marks = ", ".join([mark] * len(table.columns))
+    marks = f"({', '.join([mark] * num_columns)})"
     tail = f" ON CONFLICT {conflict}" if conflict else ""
-    connection.exec_driver_sql(f"INSERT INTO {table.name} ({names}) VALUES ({marks}){tail}", list(rows))  # noqa: S608
+    for start in range(0, len(rows), at_once):
+        some = rows[start : start + at_once]
+        statement = f"INSERT INTO {table.name} ({names}) VALUES {', '.join([marks] * len(some))}{tail}"  # noqa: S608
+        connection.exec_driver_sql(statement, tuple(chain.from_iterable(some)))

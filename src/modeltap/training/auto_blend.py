@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 ROUNDS = 20
 """Weights are multiples of one over the rounds that were best; more of them fit the validation rows, not the truth."""
 LEAST_PROBABILITY = 1e-6
+FEWEST_RACED = 1_000
+SHARES = (0.05, 0.1, 0.2, 0.35, 0.5, 1.0)
 WORTH = 5e-4
 """Of the loss: what a member must save to be worth its time in every prediction."""
 
@@ -46,6 +48,31 @@ def blend_weights(
             return weight_K
         weight_K = np.zeros(len(answers_K))
         weight_K[fewer[place]] = tried[place][0]
+
+
+def standing_answer(
+    answers_K: Sequence[NDArray[np.floating]], target_J: NDArray[Any], weight_J: NDArray[np.float64], *, loss: str
+) -> NDArray[np.float64]:
+    """What these candidates answer together, whatever it costs a prediction."""
+    weight_K, _ = _greedy(answers_K, target_J, weight_J, loss=loss)
+    told: NDArray[np.float64] = np.sum([weight * answer for weight, answer in zip(weight_K, answers_K, strict=True)], axis=0)
+    return told
+
+
+def adds_nothing(
+    answer_J: NDArray[np.floating],
+    standing_J: NDArray[np.floating],
+    target_J: NDArray[Any],
+    weight_J: NDArray[np.float64],
+    *,
+    loss: str,
+) -> bool:
+    """Whether no share of this answer makes the standing one better by what a member must save. Of few rows nobody can say."""
+    if len(answer_J) < FEWEST_RACED:
+        return False
+    before = mean_loss(standing_J, target_J, weight_J, name=loss)
+    mixed = [mean_loss(standing_J + share * (answer_J - standing_J), target_J, weight_J, name=loss) for share in SHARES]
+    return min(mixed) > before - WORTH * abs(before)
 
 
 def _greedy(

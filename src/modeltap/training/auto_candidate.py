@@ -58,6 +58,8 @@ class Finished:
     """Its time ended before it did."""
     history: list[dict[str, Any]]
     """Of the first round."""
+    behind: bool = False
+    """Its first fold added nothing to the candidates before it: it has no other, and answers nothing."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ class Terms:
     checkpoint_every_s: float
     saved: Callable[[], None]
     clock: Callable[[], float]
+    work_clock: Callable[[], float]
+    """Passes only while this process is given a processor."""
 
 
 def train_candidate(
@@ -81,8 +85,10 @@ def train_candidate(
     report: Callable[[Progress], None],
     stop_requested: Callable[[], bool],
     time_up: Callable[[float], bool],
+    adds_nothing: Callable[[NDArray[np.float32]], bool] = lambda _answer: False,
 ) -> Finished:
-    """Raises as `fit` does. time_up: asked while trees grow whether so large a share of their time is over; then they end."""
+    """Raises as `fit` does. time_up: asked while trees grow whether so large a share of their time is over; then they end.
+    adds_nothing: asked what the answers to the first of several folds are worth."""
     start_s = terms.clock()
     trained: list[Round] = []
     was_cut = False
@@ -100,6 +106,8 @@ def train_candidate(
         given = replace(plain, report=told, stop_requested=stop_requested, saved=terms.saved, time_up=is_over)
         given.workdir.mkdir(parents=True, exist_ok=True)
         trained.append(_fit(given))
+        if not fold and terms.rounds.folds > 1 and adds_nothing(trained[0].answer):
+            return _behind(candidate, trained[0], terms.clock() - start_s)
     return Finished(
         candidate=candidate,
         graphs=_merged([one.graph for one in trained if one.graph is not None]),
@@ -109,6 +117,20 @@ def train_candidate(
         epochs=round(float(np.mean([one.best_epoch or len(one.history) for one in trained]))),
         cut=was_cut,
         history=trained[0].history,
+    )
+
+
+def _behind(candidate: Candidate, first: Round, seconds: float) -> Finished:
+    return Finished(
+        candidate=candidate,
+        graphs=[],
+        weights=[],
+        answer=first.answer[:0],
+        seconds=seconds,
+        epochs=None,
+        cut=False,
+        history=[],
+        behind=True,
     )
 
 

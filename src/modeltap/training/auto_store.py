@@ -31,7 +31,7 @@ def keep_finished(path: Path, done: Finished, *, run: str) -> None:
         tensors[f"graph.{place:03}"] = torch.from_numpy(content.copy())
     for fold, weights in enumerate(done.weights):
         tensors |= {f"weights.{fold:03}.{name}": torch.from_numpy(np.array(array)) for name, array in weights.items()}
-    facts = {"seconds": done.seconds, "epochs": done.epochs, "cut": done.cut, "history": done.history}
+    facts = {name: getattr(done, name) for name in ("seconds", "epochs", "cut", "behind", "history")}
     write_checkpoint(path, tensors, facts, run=run)
 
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from modeltap.domain.architecture import Architecture, Options
 from modeltap.domain.features import FeatureSpec
+from modeltap.domain.recipe import Recipe
 from modeltap.errors import InvalidRecipe
 from modeltap.recipe.architectures import find_architecture, parse_options
 
@@ -46,6 +47,17 @@ def load_start(module: nn.Module, weights: Mapping[str, Any]) -> None:
         if name not in own or tuple(own[name].shape) != tuple(array.shape):
             raise InvalidRecipe(f"the network to begin with has other weights ('{name}', shape {list(array.shape)})")
     module.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in weights.items()}, strict=False)
+
+
+def fitting_weights(
+    recipe: Recipe, spec: FeatureSpec, num_outputs: int, weights: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
+    """Those of the weights that the recipe's network has by the same name and shape; and the names of its others."""
+    architecture = find_architecture(recipe.model.architecture)
+    module = build_module(architecture, parse_options(architecture, recipe.model.options), spec, num_outputs)
+    own = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    start = {name: weights[name] for name, shape in own.items() if name in weights and tuple(weights[name].shape) == shape}
+    return start, [name for name in own if name not in start and not name.endswith("num_batches_tracked")]
 
 
 def check_input_shape(declared: Sequence[int] | None, spec: FeatureSpec) -> None:

@@ -31,6 +31,7 @@ class Ranks:
 
     def __init__(self, share: Share, *, meeting: Path, device: torch.device, run: str) -> None:
         self.share, self.device, self.run = share, device, run
+        self._sums: SharedSums | None = None
         for name in LOOPBACK:  # nobody outside this machine may take part
             with suppress(OSError):
                 socket.if_nametoindex(name)
@@ -43,20 +44,31 @@ class Ranks:
         )
 
     def join(self, module: nn.Module) -> nn.Module:
-        """The module whose gradients are the means over all processes; they begin with the weights of the first.
-
-        Running averages of a normalisation are those of the first process.
-        """
-        joined = DistributedDataParallel(
+        """What is asked in place of the module: after `average` its gradients are the means over all processes. They begin with
+        the weights of the first."""
+        if can_share(module, processes=self.share.processes):
+            self._sums = self._share_memory(module)
+        if self._sums is not None:
+            with torch.no_grad():
+                for tensor in (*module.parameters(), *module.buffers()):
+                    processes.broadcast(tensor, 0)
+            return module
+        return DistributedDataParallel(
             module,
             device_ids=[self.device] if self.device.type == "cuda" else None,
             gradient_as_bucket_view=True,
             static_graph=True,
         )
-        sums = self._share_memory(module) if can_share(module, processes=self.share.processes) else None
-        if sums is not None:
-            joined.register_comm_hook(None, sums.hook())
-        return joined
+
+    def average(self) -> None:
+        """After a backward pass; what has no shared memory did it meanwhile."""
+        if self._sums is not None:
+            self._sums.average()
+
+    def align(self, module: nn.Module) -> None:
+        """Running averages of a normalisation become those of the first process, in all of them."""
+        for tensor in module.buffers():
+            processes.broadcast(tensor, 0)
 
     def _share_memory(self, module: nn.Module) -> SharedSums | None:
         """None, in all processes, where the system does not let one of them have it."""

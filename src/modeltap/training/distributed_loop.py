@@ -54,7 +54,12 @@ class SharedLoop(Loop):
         weight = self._share_weights[step]
         scale = weight * self._ranks.share.processes  # the gradients' mean over processes must be the mean over rows
         (loss if scale == 1 else loss * scale).backward()  # type: ignore[no-untyped-call]
+        self._ranks.average()
         return loss.detach() * weight
+
+    def _end_epoch(self) -> None:
+        self._ranks.align(self._module)
+        super()._end_epoch()
 
     def _must_stop(self) -> bool:
         return self._stops

@@ -1,6 +1,6 @@
 """Gradients added up in memory that the processes of one machine share: what gloo sends over a socket is here one copy away.
 
-Letters: S slots, P processes, G numbers of a bucket of gradients.
+Letters: S slots, P processes, G numbers of all gradients.
 """
 
 from __future__ import annotations
@@ -10,23 +10,19 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.futures import Future
 
 LINE = 64
 """Bytes between two counters, so that each has a cache line of its own."""
 SLOTS = 2
 """A process may be one sum ahead of another, never two."""
 MOST_BYTES = 2**28
-EAGER_S = 0.0002
-"""How long a process looks at the others' counters, leaving its core to whoever wants it, before it sleeps between looks: where
-others want the core, who slept is woken before who waited."""
+EAGER_S = 0.0005
+"""How long a process looks at the others' counters before it sleeps between looks. It does not offer its core to others between
+two looks: on a busy machine it would get it back a whole slice later."""
 SLEEP_S = 0.00005
-Hook = Callable[[Any, Any], Any]
 
 
 def can_share(module: nn.Module, *, processes: int) -> bool:
@@ -61,28 +57,34 @@ class SharedSums:
         self._others = [LINE // 8 * other for other in range(processes) if other != rank]
         flat = torch.frombuffer(memory, dtype=torch.float32, offset=LINE * processes)
         self._numbers_SPG = flat.view(SLOTS, processes, numbers)
+        self._parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        self._mean_G = torch.empty(0)
+        self._means: list[Tensor] = []
         self._count = 0
 
-    def hook(self) -> Hook:
-        """For DistributedDataParallel: the means over the processes, the same bits in each of them."""
-
-        def average(_state: Any, bucket):  # type: ignore[no-untyped-def] # torch looks at annotations, and wants none or its own
-            own_G: Tensor = bucket.buffer()
-            self._average(own_G)
-            done: Future[Tensor] = Future()
-            done.set_result(own_G)
-            return done
-
-        return average
-
-    def _average(self, own_G: Tensor) -> None:
+    def average(self) -> None:
+        """After each backward pass: gradients become their means over the processes, the same bits in each of them."""
+        if not self._means:
+            self._lay_out()
         self._count += 1
-        slot_PG = self._numbers_SPG[self._count % SLOTS, :, : len(own_G)]
-        slot_PG[self._own].copy_(own_G)
+        numbers_PG = self._numbers_SPG[self._count % SLOTS, :, : len(self._mean_G)]
+        torch.cat([_gradient(parameter).flatten() for parameter in self._parameters], out=numbers_PG[self._own])
         self._counters[LINE // 8 * self._own] = self._count
         self._wait()
-        torch.sum(slot_PG, 0, out=own_G)
-        own_G.mul_(1 / self._processes)
+        torch.add(numbers_PG[0], numbers_PG[1], out=self._mean_G)
+        for number_G in numbers_PG[2:]:
+            self._mean_G.add_(number_G)
+        self._mean_G.mul_(1 / self._processes)
+        for parameter, mean in zip(self._parameters, self._means, strict=True):
+            parameter.grad = mean
+
+    def _lay_out(self) -> None:
+        """Places for the means. What the first pass gave no gradient, none does."""
+        self._parameters = [parameter for parameter in self._parameters if parameter.grad is not None]
+        sizes = [parameter.numel() for parameter in self._parameters]
+        self._mean_G = torch.empty(sum(sizes))
+        pieces = torch.split(self._mean_G, sizes)
+        self._means = [piece.view(parameter.shape) for piece, parameter in zip(pieces, self._parameters, strict=True)]
 
     def _wait(self) -> None:
         """Until all others have written; one that dies is noticed by the launcher, which ends this process too."""
@@ -90,12 +92,16 @@ class SharedSums:
         for place in self._others:
             if counters[place] >= count:
                 continue
-            since_s = time.perf_counter()
+            eager_until_s = time.perf_counter() + EAGER_S
             while counters[place] < count:
-                if time.perf_counter() - since_s < EAGER_S:
-                    os.sched_yield()
-                else:
+                if time.perf_counter() >= eager_until_s:
                     time.sleep(SLEEP_S)
+
+
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    if parameter.grad is None:
+        raise RuntimeError("a weight had a gradient in the first step and has none in a later one")
+    return parameter.grad
 
 
 def _num_bytes(numbers: int, processes: int) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from modeltap.control.usage import Usage
 from modeltap.storage.opening import DATABASE_VARIABLE, open_database
-from modeltap.wiring.metering import USAGE_FOLDER
+from modeltap.storage.segments import USAGE_FOLDER
 
 COMMAND = (sys.executable, "-P", "-m", "modeltap.wiring.bookkeeper")
 NICE = 10

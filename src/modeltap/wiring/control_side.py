@@ -38,10 +38,10 @@ from modeltap.storage.files import FileRepository
 from modeltap.storage.jobs import JobQueue, JobRepository
 from modeltap.storage.keys import KeyRepository
 from modeltap.storage.models import ModelRepository
+from modeltap.storage.segments import USAGE_FOLDER
 from modeltap.storage.tenants import TenantRepository
 from modeltap.wiring.job_pool import job_pool, training_threads
 from modeltap.wiring.listening import is_loopback
-from modeltap.wiring.metering import USAGE_FOLDER
 
 MAX_TENANTS_KEPT = 1000
 

@@ -28,7 +28,8 @@ from modeltap.serving.upstream import Upstreams
 from modeltap.settings import Settings
 from modeltap.storage.artifacts import ArtifactStore
 from modeltap.storage.claims import Claims
-from modeltap.wiring.metering import USAGE_FOLDER, Metering
+from modeltap.storage.segments import USAGE_FOLDER
+from modeltap.wiring.metering import Metering
 
 if TYPE_CHECKING:
     from modeltap.domain.snapshot import DeploymentSnapshot

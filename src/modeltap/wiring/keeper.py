@@ -20,11 +20,11 @@ from modeltap.settings import Settings
 from modeltap.storage.database import Database
 from modeltap.storage.jobs import JobQueue
 from modeltap.storage.opening import ARTIFACTS_VARIABLE, CACHE_VARIABLE, DATABASE_VARIABLE
+from modeltap.storage.segments import USAGE_FOLDER
 from modeltap.storage.snapshot import read_snapshot
 from modeltap.storage.usage import UsageRepository
 from modeltap.wiring.bookkeeper import ingest_beside
 from modeltap.wiring.job_pool import job_memory_bytes, job_pool
-from modeltap.wiring.metering import USAGE_FOLDER
 
 _log = logging.getLogger(__name__)
 

@@ -10,10 +10,8 @@ from modeltap.domain.quota import QuotaBook
 from modeltap.serving.meter import Meter
 from modeltap.settings import Settings
 from modeltap.storage.reserve import spend_reserve
-from modeltap.storage.segments import SegmentWriter, new_writer_id
+from modeltap.storage.segments import USAGE_FOLDER, SegmentWriter, new_writer_id
 from modeltap.storage.segments_sync import GroupCommit
-
-USAGE_FOLDER = "usage"
 
 
 class Metering:

@@ -21,6 +21,7 @@ from modeltap.serving.limits import LeasedLimits, limits_of
 from modeltap.settings import Resolved, Settings
 from modeltap.storage.database import Database
 from modeltap.storage.opening import open_database
+from modeltap.storage.segments import USAGE_FOLDER
 from modeltap.telemetry.logs import open_logs
 from modeltap.wiring.control_side import Hub
 from modeltap.wiring.http import new_loop
@@ -38,7 +39,7 @@ from modeltap.wiring.link import (
     WakeJobs,
 )
 from modeltap.wiring.listening import bind
-from modeltap.wiring.metering import USAGE_FOLDER, open_metering
+from modeltap.wiring.metering import open_metering
 from modeltap.wiring.site import Site
 from modeltap.wiring.watching import Watching
 

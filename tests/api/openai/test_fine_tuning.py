@@ -31,7 +31,8 @@ def method(**hyperparameters: Any) -> Any:
 
 
 def test_from_a_file_to_a_model_that_talks(served: FaultServer) -> None:
-    trainer = client_of(served, new_key(served, "train")[1])
+    key_id, key = new_key(served, "train", models=[MODEL])
+    trainer = client_of(served, key)
     given = {"n_epochs": 2, "batch_size": 4, "learning_rate_multiplier": 10}
     training, validation = send(trainer, TALKS), send(trainer, TALKS[:4], "val.jsonl")
     begun = trainer.fine_tuning.jobs.create(
@@ -65,6 +66,10 @@ def test_from_a_file_to_a_model_that_talks(served: FaultServer) -> None:
     ]
     assert answers[0] != answers[1]
     assert name in [model.id for model in trainer.models.list()]
+    assert served.ask("GET", f"/api/keys/{key_id}")["models"] == sorted([MODEL, name])
+    other = client_of(served, new_key(served, "train", models=[MODEL])[1])
+    with pytest.raises(openai.PermissionDeniedError, match="the key is not for"):
+        other.chat.completions.create(model=name, messages=talk, max_tokens=1)
     terms = served.ask("GET", f"/api/deployments/{name}")["terms"]
     assert terms["price"]["token"] == "1" and not terms["public"]
 

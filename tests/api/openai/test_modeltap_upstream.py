@@ -70,6 +70,15 @@ def test_it_says_what_is_said_there_whole_and_streamed(there, here):
     assert chunks[-1].usage == own.usage
 
 
+def test_a_response_says_the_same_here_and_there(there, here):
+    asked = {"input": PROMPT, "max_output_tokens": 12, "temperature": 0}
+    own, far = sdk(there).responses.create(model="tiny", **asked), sdk(here).responses.create(model="far", **asked)
+    assert (far.output_text, far.status, far.usage) == (own.output_text, own.status, own.usage)
+    with sdk(here).responses.create(model="far", **asked, stream=True) as stream:
+        *_, last = stream
+    assert (last.response.output_text, last.response.usage) == (own.output_text, own.usage)
+
+
 def test_both_books_have_the_same_sum(there, here):
     before = units(there), units(here)
     client = sdk(here)

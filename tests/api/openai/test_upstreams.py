@@ -29,15 +29,16 @@ def server(tmp_path_factory, peer):
     home.start(
         MODELTAP_UPSTREAM_HOSTS=f"127.0.0.1:{peer}", MODELTAP_UPSTREAM_PROGRAMS=sys.executable, PEER_TOKEN="k1", PEER_WRONG="no"
     )
-    for model in ("good", "silent", "breaks", "endless", "refuses", "busy"):
+    for model in ("good", "silent", "breaks", "endless", "refuses", "busy", "calls", "chatless"):
         attach(home, peer, model)
     yield home
     home.close()
 
 
 def attach(home, peer, model, *, name=None, **more):
+    terms = more.pop("terms", PRICE)
     fields = {"url": f"http://127.0.0.1:{peer}/v1", "model": model, "key_variable": "PEER_TOKEN", **more}
-    return home.ask("POST", "/api/deployments", json={"name": name or model, "upstream": fields, "terms": PRICE})
+    return home.ask("POST", "/api/deployments", json={"name": name or model, "upstream": fields, "terms": terms})
 
 
 def sdk(home, key=None, *, is_strict=True):
@@ -162,6 +163,65 @@ def test_a_stream_that_breaks_off_there_ends_in_a_named_error_and_costs_nothing(
     assert "[DONE]" not in "".join(lines)
     record = record_of(server, request_id)
     assert (record["status"], record["code"], record["units"]) == ("failed", "upstream_failed", "0")
+
+
+def test_a_response_is_asked_for_as_a_chat_and_told_as_a_response(server, peer):
+    before = len(seen(peer)["asked"])
+    asked = {"instructions": "be brief", "input": "hello there", "max_output_tokens": 3, "temperature": 0}
+    answered = sdk(server).responses.with_raw_response.create(model="good", **asked)
+    whole = answered.parse()
+    assert (whole.output_text, whole.status, whole.incomplete_details.reason) == ("w0 w1 w2", "incomplete", "max_output_tokens")
+    assert (whole.usage.input_tokens, whole.usage.output_tokens, whole.temperature) == (7, 3, 0)
+    there = seen(peer)["asked"][before]
+    assert (there["path"], there["max_completion_tokens"]) == ("/v1/chat/completions", 3)
+    assert [one["role"] for one in there["messages"]] == ["system", "user"]
+    assert record_of(server, answered.headers["x-request-id"])["units"] == "10"
+    with sdk(server).responses.create(model="good", **asked, stream=True) as stream:
+        events = list(stream)
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    assert "".join(event.delta for event in events if event.type == "response.output_text.delta") == "w0 w1 w2 "
+    assert (events[0].type, events[-1].type) == ("response.created", "response.incomplete")
+    assert events[-1].response.usage == whole.usage
+
+
+def test_calls_of_functions_come_through_as_those_of_a_response(server):
+    tool = {"type": "function", "name": "weather", "parameters": {"type": "object"}, "strict": False}
+    said = [{"role": "user", "content": "Where does it rain?"}]
+    whole = sdk(server).responses.create(model="calls", input=said, tools=[tool])
+    calls = [(one.call_id, one.name, json.loads(one.arguments)) for one in whole.output]
+    assert calls == [("call_0", "weather", {"city": "Bern"}), ("call_1", "weather", {"city": "Oslo"})]
+    with sdk(server).responses.create(model="calls", input=said, tools=[tool], stream=True) as stream:
+        *_, last = stream
+    text, *streamed = last.response.output
+    assert text.content[0].text == "Let me see. "
+    assert [(one.call_id, one.name, json.loads(one.arguments)) for one in streamed] == calls
+    outputs = [{"type": "function_call_output", "call_id": call_id, "output": "no"} for call_id, _, _ in calls]
+    given_back = [one.to_dict() for one in whole.output]
+    for one in given_back:
+        one.pop("status")
+    assert sdk(server).responses.create(model="good", input=[*said, *given_back, *outputs]).output_text
+
+
+def test_an_engine_without_chats_says_so_for_responses_too(server):
+    answer = server.client.post("/v1/responses", json={"model": "chatless", "input": "hello"})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (503, "upstream_failed") and "no chat template" in error["message"]
+    wrong = server.client.post("/v1/responses", json={"model": "good", "input": "hello", "max_output_tokens": 10**6})
+    assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "max_output_tokens")
+
+
+def test_a_stream_that_passes_the_deadline_is_ended_and_charged_what_was_handed_on(server, peer):
+    attach(server, peer, "endless", name="hurried", terms={**PRICE, "deadline_ms": 1000})
+    before = seen(peer)["left"]
+    asked = {**ASK, "model": "hurried", "max_tokens": 400, "stream": True}
+    with server.client.stream("POST", "/v1/chat/completions", json=asked) as answer:
+        lines = [json.loads(line.removeprefix("data: ")) for line in answer.iter_lines() if line]
+        request_id = answer.headers["x-request-id"]
+    *chunks, last = lines
+    assert last["error"]["code"] == "deadline_passed" and "1 s" in last["error"]["message"]
+    until("the work there ends", lambda: seen(peer)["left"] > before)
+    record = record_of(server, request_id)
+    assert (record["status"], int(record["units"])) == ("answered", PROMPT_WORDS + len(chunks))
 
 
 def test_a_client_that_leaves_ends_the_work_there_and_pays_for_what_it_was_sent(server, peer):

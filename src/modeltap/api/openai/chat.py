@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from modeltap.api.asgi import Answer, Receive, Scope, json_answer
+from modeltap.api.asgi import Answer, Receive, Scope
 from modeltap.api.body import apart, read_body
-from modeltap.api.openai.events import DONE, EventStream
+from modeltap.api.openai.chunks import ChunkFrames, write_answer
+from modeltap.api.openai.events import EventStream
 from modeltap.api.openai.fields import ChatRequest
 from modeltap.api.openai.forwarding import forward
 from modeltap.api.openai.logprobs import chat_logprobs
@@ -27,10 +27,6 @@ from modeltap.api.openai.writing import (
     find_model,
     naming,
     requests_of,
-    usage_event,
-    usage_of,
-    write_stream,
-    write_whole,
 )
 from modeltap.domain.generation import GenerationRequest, TokenDelta
 from modeltap.serving.call import Call
@@ -74,37 +70,14 @@ class Chat:
             return await forward(self._plane, call, version, request)
         with version.held():
             question = await apart(len(body), lambda: read_question(version, request), inline_bytes=INLINE_BYTES)
-            head = {
-                "id": f"chatcmpl-{call.request_id}",
-                "object": "chat.completion.chunk" if request.stream else "chat.completion",
-                "created": int(time.time()),
-                "model": request.model,
-                "system_fingerprint": version.model_id,
-            }
             with naming(question.grammar_param):
-                if request.stream:
-                    return await self._stream(call, question, head)
-                written = await write_whole(self._plane, call, question.requests, prompt_tokens=question.prompt_tokens)
-        completion_tokens = sum(len(text.ids) for text in written)
-        choices = [_choice(question, number, text) for number, text in enumerate(written)]
-        return json_answer({**head, "choices": choices, "usage": usage_of(question.prompt_tokens, completion_tokens)})
-
-    async def _stream(self, call: Call, question: Question, head: Mapping[str, Any]) -> EventStream:
-        request = question.request
-        has_usage = request.stream_options is not None and bool(request.stream_options.include_usage)
-        chunks = _Chunks(question, head, has_usage=has_usage)
-
-        def close(num_ids: int) -> bytes:
-            return usage_event(head, question.prompt_tokens, num_ids) if has_usage else DONE
-
-        return await write_stream(
-            self._plane,
-            call,
-            question.requests,
-            prompt_tokens=question.prompt_tokens,
-            encode=chunks.encode,
-            close=close,
-        )
+                return await write_answer(
+                    self._plane,
+                    call,
+                    question,
+                    encode=lambda head: _Chunks(question, head).encode,
+                    choices=lambda written: [_choice(question, number, text) for number, text in enumerate(written)],
+                )
 
 
 def read_question(version: LanguageVersion, request: ChatRequest) -> Question:
@@ -166,12 +139,10 @@ def finish_reason(text: TokenDelta, *, num_calls: int) -> str | None:
 class _Chunks:
     """What came of a chat's answers, as events; each answer begins with its role."""
 
-    def __init__(self, question: Question, head: Mapping[str, Any], *, has_usage: bool) -> None:
+    def __init__(self, question: Question, head: Mapping[str, Any]) -> None:
         self._question = question
-        self._end = b',"usage":null}\n\n' if has_usage else b"}\n\n"
-        opened = msgspec.json.encode(head)[:-1]
         numbers = range(len(question.requests))
-        self._heads = [b'data: %b,"choices":[{"index":%d,"delta":' % (opened, number) for number in numbers]
+        self._chunk = ChunkFrames(head, "delta", num_texts=len(numbers), has_usage=question.request.has_usage).chunk
         self._readers: list[ToolReader | None] = [question.offer.reader() if question.offer.tools else None for _ in numbers]
         self._begun: set[int] = set()
 
@@ -191,7 +162,7 @@ class _Chunks:
         num_calls = 0
         if reader is None:
             if delta.text or (logprobs is not None and logprobs["content"]):
-                chunks.append(self._chunk(number, {"content": delta.text}, logprobs))
+                chunks.append(self._chunk(number, {"content": delta.text}, logprobs=logprobs))
         else:
             pieces = reader.feed(delta.text)
             if delta.finish is not None:
@@ -206,19 +177,8 @@ class _Chunks:
         text, calls = split_pieces(pieces)
         chunks = []
         if text or (logprobs is not None and logprobs["content"]):
-            chunks.append(self._chunk(number, {"content": text}, logprobs))
+            chunks.append(self._chunk(number, {"content": text}, logprobs=logprobs))
         first = reader.num_calls - len(calls)
         for place, one in enumerate(calls, start=first):
             chunks.append(self._chunk(number, {"tool_calls": [{"index": place, **one.shown()}]}))
         return chunks
-
-    def _chunk(
-        self, number: int, delta: dict[str, Any], logprobs: dict[str, Any] | None = None, reason: str | None = None
-    ) -> bytes:
-        return b'%b%b,"logprobs":%b,"finish_reason":%b}]%b' % (
-            self._heads[number],
-            msgspec.json.encode(delta),
-            b"null" if logprobs is None else msgspec.json.encode(logprobs),
-            b"null" if reason is None else b'"%b"' % reason.encode(),
-            self._end,
-        )

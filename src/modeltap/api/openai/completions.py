@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from modeltap.api.asgi import Answer, Receive, Scope, json_answer
+from modeltap.api.asgi import Answer, Receive, Scope
 from modeltap.api.body import apart, read_body
-from modeltap.api.openai.events import DONE, EventStream
+from modeltap.api.openai.chunks import ChunkFrames, write_answer
+from modeltap.api.openai.events import EventStream
 from modeltap.api.openai.fields import CompletionRequest
 from modeltap.api.openai.forwarding import forward
 from modeltap.api.openai.logprobs import CompletionLogprobs, joined_logprobs
@@ -24,10 +24,6 @@ from modeltap.api.openai.writing import (
     check_repeatable,
     find_model,
     requests_of,
-    usage_event,
-    usage_of,
-    write_stream,
-    write_whole,
 )
 from modeltap.domain.generation import MAX_CHOICES, GenerationRequest, TokenDelta
 from modeltap.serving.call import Call
@@ -87,36 +83,15 @@ class Completions:
             return await forward(self._plane, call, version, request)
         with version.held():
             question = await apart(num_bytes, lambda: read_question(version, request), inline_bytes=INLINE_BYTES)
-            head = {
-                "id": f"cmpl-{call.request_id}",
-                "object": "text_completion",
-                "created": int(time.time()),
-                "model": request.model,
-                "system_fingerprint": version.model_id,
-            }
-            if request.stream:
-                return await self._stream(call, question, head)
-            written = await write_whole(self._plane, call, question.requests, prompt_tokens=question.prompt_tokens)
-        completion_tokens = sum(len(text.ids) for text in written)
-        choices = [_choice(question, place, number, written[number]) for place, number in enumerate(_chosen(question, written))]
-        return json_answer({**head, "choices": choices, "usage": usage_of(question.prompt_tokens, completion_tokens)})
-
-    async def _stream(self, call: Call, question: Question, head: Mapping[str, Any]) -> EventStream:
-        request = question.request
-        has_usage = request.stream_options is not None and bool(request.stream_options.include_usage)
-        chunks = _Chunks(question, head, has_usage=has_usage)
-
-        def close(num_ids: int) -> bytes:
-            return usage_event(head, question.prompt_tokens, num_ids) if has_usage else DONE
-
-        return await write_stream(
-            self._plane,
-            call,
-            question.requests,
-            prompt_tokens=question.prompt_tokens,
-            encode=chunks.encode,
-            close=close,
-        )
+            return await write_answer(
+                self._plane,
+                call,
+                question,
+                encode=lambda head: _Chunks(question, head).encode,
+                choices=lambda written: [
+                    _choice(question, place, number, written[number]) for place, number in enumerate(_chosen(question, written))
+                ],
+            )
 
 
 _ANY: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -197,13 +172,9 @@ def _reason(text: TokenDelta) -> str | None:
 class _Chunks:
     """What came of a completion's texts, as events."""
 
-    def __init__(self, question: Question, head: Mapping[str, Any], *, has_usage: bool) -> None:
+    def __init__(self, question: Question, head: Mapping[str, Any]) -> None:
         self._question = question
-        self._end = b',"usage":null}\n\n' if has_usage else b"}\n\n"
-        opened = msgspec.json.encode(head)[:-1]
-        self._heads = [
-            b'data: %b,"choices":[{"index":%d,"text":' % (opened, number) for number in range(len(question.requests))
-        ]
+        self._frames = ChunkFrames(head, "text", num_texts=len(question.requests), has_usage=question.request.has_usage)
         alternatives = question.request.logprobs
         self._logprobs = (
             None
@@ -231,11 +202,4 @@ class _Chunks:
         self._begun.add(number)
         if not text and delta.finish is None and logprobs is None:
             return b""
-        reason = _reason(delta)
-        return b'%b%b,"logprobs":%b,"finish_reason":%b}]%b' % (
-            self._heads[number],
-            msgspec.json.encode(text),
-            b"null" if logprobs is None else msgspec.json.encode(logprobs),
-            b"null" if reason is None else b'"%b"' % reason.encode(),
-            self._end,
-        )
+        return self._frames.chunk(number, text, logprobs=logprobs, reason=_reason(delta))

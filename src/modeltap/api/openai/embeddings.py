@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from modeltap.api.asgi import Answer, Receive, Scope, json_answer
 from modeltap.api.body import apart, read_body
-from modeltap.api.openai.fields import Label, Name
+from modeltap.api.openai.fields import IDS, Label, Name
 from modeltap.api.openai.problems import refused, too_long
 from modeltap.api.openai.reading import decode_request
 from modeltap.api.openai.text_models import find_text_version
@@ -32,11 +32,18 @@ CHARS_PER_TOKEN = 1024
 """A text with more characters a token than this does not fit, whatever they are: it is not even read."""
 
 
+_TEXT = {"type": "string", "minLength": 1}
+
+
+def _several(what: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": what, "minItems": 1, "maxItems": MAX_INPUTS}
+
+
 class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """POST /v1/embeddings."""
 
     model: Name
-    input: Any
+    input: Annotated[Any, msgspec.Meta(extra_json_schema={"anyOf": [_TEXT, _several(_TEXT), IDS, _several(IDS)]})]
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
     user: Label | None = None

@@ -20,6 +20,9 @@ Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
 Seed = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Name = Annotated[str, msgspec.Meta(max_length=512)]
 Label = Annotated[str, msgspec.Meta(max_length=4_096)]
+IDS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
+PROMPTS = {"type": "array", "items": {"anyOf": [{"type": "string"}, IDS]}, "minItems": 1, "maxItems": MAX_CHOICES}
+"""Schemas of what `prompt` and `input` may be."""
 Metadata = Annotated[dict[str, Any], msgspec.Meta(max_length=MAX_METADATA)]
 
 
@@ -54,11 +57,16 @@ class Writing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     prompt_cache_retention: Name | None = None
     safety_identifier: Label | None = None
 
+    @property
+    def has_usage(self) -> bool:
+        """Whether a stream is to tell what was used."""
+        return self.stream_options is not None and bool(self.stream_options.include_usage)
+
 
 class CompletionRequest(Writing, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """POST /v1/completions."""
 
-    prompt: Any = ""
+    prompt: Annotated[Any, msgspec.Meta(extra_json_schema={"anyOf": [{"type": "string"}, PROMPTS, IDS]})] = ""
     """A text, texts, ids, or lists of ids: read by `prompts.py`."""
     best_of: Choices | None = None
     echo: bool | None = None

@@ -93,7 +93,7 @@ class FileRoutes:
         name = quote(found.filename, safe="")
         shown = (b"content-disposition", f"attachment; filename*=UTF-8''{name}".encode())
         size_bytes = os.fstat(file.fileno()).st_size
-        return FileAnswer(200, b"", OCTETS, headers=[shown], file=file, size_bytes=size_bytes)
+        return FileAnswer(200, file, size_bytes, OCTETS, headers=[shown])
 
 
 def file_facts(file: StoredFile) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from modeltap.control.fine_tunings import MAX_SUFFIX_CHARS, SEEDS, Architecture,
 from modeltap.serving.call import Call
 
 MAX_PAGE = 100
+MAX_EVENTS = 1000
+"""And checkpoints, of a page."""
 Auto = Literal["auto"]
 Epochs = Annotated[int, msgspec.Meta(ge=1, le=1000)]
 BatchSize = Annotated[int, msgspec.Meta(ge=1, le=4096)]
@@ -143,7 +145,7 @@ class FineTuningRoutes:
         """The newest first."""
         services = self._services(call)
         query = query_of(scope)
-        limit = limit_of(query, default=20, most=1000)
+        limit = limit_of(query, default=20, most=MAX_EVENTS)
 
         def read() -> list[dict[str, Any]]:
             found = services.fine_tunings.get(scope["path_params"]["job_id"])
@@ -155,7 +157,7 @@ class FineTuningRoutes:
         """The model that came of the job: what lies between is kept for nobody but the job."""
         services = self._services(call)
         query = query_of(scope)
-        limit = limit_of(query, default=10, most=1000)
+        limit = limit_of(query, default=10, most=MAX_EVENTS)
 
         def read() -> list[dict[str, Any]]:
             found = services.fine_tunings.get(scope["path_params"]["job_id"])

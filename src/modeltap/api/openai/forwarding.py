@@ -6,7 +6,6 @@ handed on.
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import msgspec
 
 from modeltap.api.asgi import Answer, json_answer
+from modeltap.api.openai.chunks import answer_head, usage_event
 from modeltap.api.openai.events import DONE, EventStream, event
 from modeltap.api.openai.fields import ChatRequest, CompletionRequest, Writing
 from modeltap.api.openai.messages import TAKEN, read_messages
@@ -41,15 +41,18 @@ async def forward(
 ) -> Answer | EventStream:
     """The whole answer, or the stream once its first event is there. Raises InvalidInput, ContextTooLong, LimitReached,
     Overloaded, UpstreamFailed, ClientGone."""
-    is_chat = isinstance(request, ChatRequest)
-    body = body_of(request)
-    _check(body, version.language.context_tokens)
-    forwarded = Forwarded(plane, call, version, CHAT if is_chat else COMPLETIONS, body)
+    forwarded = checked(plane, call, version, request)
     if not request.stream:
         answer = await forwarded.whole()
-        return json_answer(_head(call, request) | _shown(answer, request) | {"usage": forwarded.count.usage()})
-    has_usage = request.stream_options is not None and bool(request.stream_options.include_usage)
-    return EventStream(_events(forwarded, await forwarded.begun(), call, request, has_usage=has_usage))
+        return json_answer(answer_head(call, request) | _shown(answer, request) | {"usage": forwarded.count.usage()})
+    return EventStream(_events(forwarded, await forwarded.begun(), call, request))
+
+
+def checked(plane: Plane, call: Call, version: UpstreamVersion, request: ChatRequest | CompletionRequest) -> Forwarded:
+    """What is sent on. Raises InvalidInput, ContextTooLong."""
+    body = body_of(request)
+    _check(body, version.language.context_tokens)
+    return Forwarded(plane, call, version, CHAT if isinstance(request, ChatRequest) else COMPLETIONS, body)
 
 
 def body_of(request: ChatRequest | CompletionRequest) -> dict[str, Any]:
@@ -107,19 +110,17 @@ def _messages(given: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 async def _events(
-    forwarded: Forwarded, chunks: AsyncGenerator[dict[str, Any], None], call: Call, request: Writing, *, has_usage: bool
+    forwarded: Forwarded, chunks: AsyncGenerator[dict[str, Any], None], call: Call, request: Writing
 ) -> AsyncGenerator[bytes, None]:
-    head = _head(call, request, is_chunk=True)
-    more = {"usage": None} if has_usage else {}
+    head = answer_head(call, request)
+    more = {"usage": None} if request.has_usage else {}
     async with aclosing(chunks):
         async for chunk in chunks:
             shown = _shown(chunk, request, is_chunk=True)
             if shown["choices"]:
                 yield event(head | shown | more)
     await forwarded.settle()
-    if has_usage:
-        yield event(head | {"choices": [], "usage": forwarded.count.usage()})
-    yield DONE
+    yield usage_event(head, forwarded.count.usage()) if request.has_usage else DONE
 
 
 def _shown(found: Mapping[str, Any], request: Writing, *, is_chunk: bool = False) -> dict[str, Any]:
@@ -127,18 +128,6 @@ def _shown(found: Mapping[str, Any], request: Writing, *, is_chunk: bool = False
     told = [one for one in choices if isinstance(one, dict)] if isinstance(choices, list) else []
     is_chat = isinstance(request, ChatRequest)
     return {"choices": [_choice(one, place, is_chat=is_chat, is_chunk=is_chunk) for place, one in enumerate(told)]}
-
-
-def _head(call: Call, request: Writing, *, is_chunk: bool = False) -> dict[str, Any]:
-    is_chat = isinstance(request, ChatRequest)
-    kind = f"chat.completion{'.chunk' if is_chunk else ''}" if is_chat else "text_completion"
-    return {
-        "id": f"{'chatcmpl' if is_chat else 'cmpl'}-{call.request_id}",
-        "object": kind,
-        "created": int(time.time()),
-        "model": request.model,
-        "system_fingerprint": None if call.version is None else call.version.model_id,
-    }
 
 
 def _choice(found: Mapping[str, Any], place: int, *, is_chat: bool, is_chunk: bool) -> dict[str, Any]:

@@ -9,7 +9,7 @@ applied to no kind of input.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -63,10 +63,15 @@ MAX_INPUTS = 1024
 LIKELY = 0.5
 
 
+_TEXT = {"type": "string"}
+_PART = {"type": "object", "properties": {"type": {"const": "text"}, "text": _TEXT}, "required": ["type", "text"]}
+_INPUT = {"anyOf": [_TEXT, {"type": "array", "items": {"anyOf": [_TEXT, _PART]}, "minItems": 1, "maxItems": MAX_INPUTS}]}
+
+
 class ModerationRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """POST /v1/moderations."""
 
-    input: Any
+    input: Annotated[Any, msgspec.Meta(extra_json_schema=_INPUT)]
     model: Name | None = None
 
 

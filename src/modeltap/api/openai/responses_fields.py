@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -21,8 +23,11 @@ from modeltap.api.openai.fields import (
     Tool,
 )
 from modeltap.api.openai.problems import refused
+from modeltap.errors import InvalidInput
 
 CALL, OUTPUT = "function_call", "function_call_output"
+NAMES = {"messages": "input", "max_completion_tokens": "max_output_tokens", "response_format": "text.format"}
+"""Fields of a chat, as they are called here."""
 
 
 class TextFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -111,6 +116,21 @@ def chat_of(request: ResponsesRequest) -> ChatRequest:
     )
 
 
+@contextmanager
+def named_as_response() -> Iterator[None]:
+    """Within it, what is refused of the chat is told by the names that its fields have here."""
+    try:
+        yield
+    except InvalidInput as problem:
+        problem.fields = tuple((_renamed(param), told) for param, told in problem.fields)
+        raise
+
+
+def _renamed(param: str) -> str:
+    name = next((name for name in NAMES if param.startswith(name)), None)
+    return param if name is None else NAMES[name] + param[len(name) :]
+
+
 def _format(text: TextOptions | None) -> ResponseFormat | None:
     wanted = None if text is None else text.format
     if wanted is None or wanted.type == "text":
@@ -128,7 +148,8 @@ def _add_item(messages: list[dict[str, Any]], item: dict[str, Any], param: str) 
     if kind == "message":
         messages.append({"role": item.get("role"), "content": item.get("content")})
     elif kind == CALL:
-        call = {"id": item.get("call_id"), "function": {"name": item.get("name"), "arguments": item.get("arguments")}}
+        function = {"name": item.get("name"), "arguments": item.get("arguments")}
+        call = {"id": item.get("call_id"), "type": "function", "function": function}
         if not (messages and messages[-1]["role"] == "assistant" and "tool_calls" in messages[-1]):
             messages.append({"role": "assistant", "content": None, "tool_calls": []})
         messages[-1]["tool_calls"].append(call)

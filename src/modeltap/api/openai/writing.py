@@ -11,10 +11,11 @@ from typing import Any
 import msgspec
 
 from modeltap.api.asgi import Scope, header
-from modeltap.api.openai.events import DONE, EventStream, event
+from modeltap.api.openai.events import EventStream
 from modeltap.api.openai.problems import refused
+from modeltap.api.openai.text_models import naming_model
 from modeltap.domain.generation import GenerationRequest, Sampling, TokenDelta
-from modeltap.errors import ContextTooLong, Forbidden, InvalidInput, ModelNotAllowed, ModelNotFound, NotFound
+from modeltap.errors import ContextTooLong, InvalidInput
 from modeltap.serving.call import Call
 from modeltap.serving.generating import Texts, join_deltas
 from modeltap.serving.language import LanguageVersion
@@ -34,15 +35,8 @@ Encode = Callable[[Mapping[int, TokenDelta]], bytes]
 def find_model(plane: Plane, call: Call, name: str) -> LanguageVersion | UpstreamVersion:
     """The language model that a request names, here or elsewhere. Raises ModelNotFound, ModelNotAllowed, Loading,
     InvalidInput."""
-    allowed = call.principal.models
-    try:
+    with naming_model(call, name):
         return plane.find_writer(call, name)
-    except NotFound as problem:
-        raise ModelNotFound(problem.message, fields=[("model", problem.message)]) from None
-    except Forbidden as problem:
-        if allowed is not None and name not in allowed:
-            raise ModelNotAllowed(problem.message, fields=[("model", problem.message)]) from None
-        raise
 
 
 def requests_of(prompt_ids: tuple[int, ...], sampling: Sampling, count: int) -> list[GenerationRequest]:
@@ -123,11 +117,6 @@ def let_go(call: Call) -> None:
     """Nobody is to be told any more if the client leaves."""
     if call.connection is not None:
         call.connection.on_lost = None
-
-
-def usage_event(head: Mapping[str, Any], prompt_tokens: int, completion_tokens: int) -> bytes:
-    """The last chunk but `[DONE]`, where it was asked for."""
-    return event({**head, "choices": [], "usage": usage_of(prompt_tokens, completion_tokens)}) + DONE
 
 
 def usage_of(prompt_tokens: int, completion_tokens: int) -> dict[str, Any]:

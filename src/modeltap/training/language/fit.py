@@ -124,9 +124,12 @@ def _fit(given: LanguageAssignment, options: GptOptions | FullOptions, folder: P
         context, width = _context(options, network), int(config.hidden_size)
     given.report(Progress(phase="data", fraction=0.5, message="reading the texts"))
     texts = _read(given, tokenizer, context)
-    trainee = Trainee(network.to(device), autocast=takes_bfloat16(recipe.precision, device=device, width=width))
+    is_own = isinstance(options, GptOptions)
+    autocast = takes_bfloat16(recipe.precision, device=device, width=width, is_own=is_own)
+    trainee = Trainee(network.to(device), autocast=autocast)
     bytes_v = byte_lengths(tokenizer)
-    standing = _train(given, trainee, texts, bytes_v=bytes_v, context=context, device=device)
+    with trainee.products(device):
+        standing = _train(given, trainee, texts, bytes_v=bytes_v, context=context, device=device)
     given.report(Progress(phase="evaluate", message="measuring"))
     trainee.eval()
     surprises: dict[Part, Surprise] = {

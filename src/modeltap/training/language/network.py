@@ -1,6 +1,9 @@
 """A transformer as Llama has it, written for training: products that are taken together are one matrix, nothing is cached.
 
 Its weights and configuration are those of a Hugging Face directory, and it answers as the model does that is loaded from there.
+Llama divides what runs through by its root mean square, for which torch has no single kernel on a processor. Here it is a layer
+norm, which takes the mean away first; that is the same where the mean is 0, and it is 0 in the files: the rows of the tokens'
+table and the columns of what is added to the stream are written there without their means, which a layer norm never sees.
 
 Letters: B texts, T tokens, H heads, D numbers of a head, W width.
 """
@@ -16,37 +19,11 @@ from torch.nn import functional
 
 from modeltap.errors import InvalidRecipe
 from modeltap.recipe.language_architectures import GptOptions
+from modeltap.training.language.passes import attend, gated
 
 EPS = 1e-5
 START = 0.02
 """Standard deviation of the start weights; those that write into the stream have less, the deeper the network."""
-
-
-class RmsNorm(torch.autograd.Function):
-    """x / sqrt(mean(x²) + eps) · weight over the last axis, with a backward pass of its own: fewer walks through memory than
-    torch's, which has none on a CPU."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight_W: Tensor) -> Tensor:
-        scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(EPS).rsqrt_()
-        normed = x * scale
-        ctx.save_for_backward(normed, weight_W, scale)
-        weighted: Tensor = normed * weight_W
-        return weighted
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
-        (gradient,) = gradients
-        normed, weight_W, scale = ctx.saved_tensors
-        both = gradient * normed
-        along = torch.matmul(both, weight_W).unsqueeze_(-1).div_(normed.shape[-1])
-        to_x = (gradient * weight_W).addcmul_(normed, along, value=-1.0).mul_(scale)
-        return to_x, both.flatten(0, -2).sum(0)
-
-
-def rms_norm(x: Tensor, weight_W: Tensor) -> Tensor:
-    normed: Tensor = RmsNorm.apply(x, weight_W)  # type: ignore[no-untyped-call]
-    return normed
 
 
 class Block(nn.Module):
@@ -60,37 +37,27 @@ class Block(nn.Module):
         self.inner_norm = nn.Parameter(torch.ones(width))
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
-        self.gate = nn.Linear(width, inner, bias=False)
-        self.up = nn.Linear(width, inner, bias=False)
+        self.gate_up = nn.Linear(width, 2 * inner, bias=False)
         self.down = nn.Linear(inner, width, bias=False)
 
-    def forward(self, x_BTW: Tensor, turn_TD: Tensor) -> Tensor:
-        num_texts, num_tokens, width = x_BTW.shape
-        heads, size = self.heads, width // self.heads
-        qkv = self.qkv(rms_norm(x_BTW, self.attention_norm))
-        qk, v = torch.split(qkv, [2 * width, width], dim=-1)
-        pairs = torch.view_as_complex(qk.float().view(num_texts, num_tokens, 2 * heads, size // 2, 2))
-        turned = torch.view_as_real(pairs * turn_TD[:, None]).flatten(-2).type_as(v).transpose(1, 2)
-        q, k = torch.split(turned, heads, dim=1)
-        v = v.view(num_texts, num_tokens, heads, size).transpose(1, 2)
-        attended = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-        x_BTW = x_BTW + self.out(attended.transpose(1, 2).reshape(num_texts, num_tokens, width))
-        normed = rms_norm(x_BTW, self.inner_norm)
-        added: Tensor = x_BTW + self.down(functional.silu(self.gate(normed)) * self.up(normed))
-        return added
+    def forward(self, x_BTW: Tensor, turn_THD: Tensor) -> Tensor:
+        attended: Tensor = self.out(attend(norm(x_BTW, self.attention_norm), self.qkv.weight, turn_THD, self.heads))
+        x_BTW = x_BTW + attended
+        return x_BTW + gated(norm(x_BTW, self.inner_norm), self.gate_up.weight, self.down.weight)
 
     def hugging_face_weights(self) -> dict[str, Tensor]:
         q, k, v = self.qkv.weight.chunk(3)
+        gate, up = self.gate_up.weight.chunk(2)
         return {
             "input_layernorm.weight": self.attention_norm,
             "post_attention_layernorm.weight": self.inner_norm,
             "self_attn.q_proj.weight": self._halves(q),
             "self_attn.k_proj.weight": self._halves(k),
             "self_attn.v_proj.weight": v,
-            "self_attn.o_proj.weight": self.out.weight,
-            "mlp.gate_proj.weight": self.gate.weight,
-            "mlp.up_proj.weight": self.up.weight,
-            "mlp.down_proj.weight": self.down.weight,
+            "self_attn.o_proj.weight": without_mean(self.out.weight, dim=0),
+            "mlp.gate_proj.weight": gate,
+            "mlp.up_proj.weight": up,
+            "mlp.down_proj.weight": without_mean(self.down.weight, dim=0),
         }
 
     def _halves(self, weight: Tensor) -> Tensor:
@@ -116,18 +83,21 @@ class Gpt(nn.Module):
         size = options.width // options.heads
         angle_D = 1.0 / options.rope_theta ** (torch.arange(0, size, 2, dtype=torch.float32) / size)
         angle_TD = torch.outer(torch.arange(options.context, dtype=torch.float32), angle_D)
-        self.register_buffer("turn", torch.polar(torch.ones_like(angle_TD), angle_TD), persistent=False)
+        turn_TD = torch.polar(torch.ones_like(angle_TD), angle_TD)
+        turn_THD = turn_TD[:, None].repeat(1, 2 * options.heads, 1)  # written out, a product goes through memory in one run
+        self.register_buffer("turn", turn_THD, persistent=False)
         for name, parameter in self.named_parameters():
             if parameter.ndim == 2:
                 into_stream = name.endswith(("out.weight", "down.weight"))
                 nn.init.normal_(parameter, std=START / (2 * options.layers) ** 0.5 if into_stream else START)
 
     def forward(self, id_BT: Tensor) -> Tensor:
-        x_BTW = self.tokens(id_BT)
-        turn_TD = self.turn[: id_BT.shape[1]]  # type: ignore[index]
+        table = without_mean(self.tokens.weight, dim=1)
+        x_BTW = functional.embedding(id_BT, table)
+        turn_THD = self.turn[: id_BT.shape[1]]  # type: ignore[index]
         for block in self.blocks:
-            x_BTW = block(x_BTW, turn_TD)
-        return functional.linear(rms_norm(x_BTW, self.norm), self.tokens.weight)
+            x_BTW = block(x_BTW, turn_THD)
+        return functional.linear(norm(x_BTW, self.norm), table)
 
     def configuration(self, *, end: int) -> dict[str, Any]:
         """Of transformers' LlamaConfig."""
@@ -150,11 +120,22 @@ class Gpt(nn.Module):
 
     def hugging_face_weights(self) -> Mapping[str, Tensor]:
         """By the names that LlamaForCausalLM has for them."""
-        named: dict[str, Tensor] = {"model.embed_tokens.weight": self.tokens.weight, "model.norm.weight": self.norm}
+        named: dict[str, Tensor] = {
+            "model.embed_tokens.weight": without_mean(self.tokens.weight, dim=1),
+            "model.norm.weight": self.norm,
+        }
         for number, block in enumerate(self.blocks):
             assert isinstance(block, Block)
             named |= {f"model.layers.{number}.{name}": weight for name, weight in block.hugging_face_weights().items()}
         return named
+
+
+def norm(x_BTW: Tensor, weight_W: Tensor) -> Tensor:
+    return functional.layer_norm(x_BTW, weight_W.shape, weight_W, eps=EPS)
+
+
+def without_mean(weight: Tensor, *, dim: int) -> Tensor:
+    return weight - weight.mean(dim, keepdim=True)
 
 
 def build(options: GptOptions, vocabulary: int) -> Gpt:

@@ -26,7 +26,7 @@ def build(options: FullOptions, files: Mapping[str, Path], folder: Path) -> nn.M
     that has no weights to train, such as a compressed one; InvalidData for one that cannot be loaded; MissingExtra."""
     if not any(name.endswith(".safetensors") for name in files):
         raise InvalidRecipe(f"model.base is {options.base}, which has no weights to train; name the version it was made from")
-    model: nn.Module = load(lay_out({name: path for name, path in files.items() if _is_theirs(name)}, folder))
+    model: nn.Module = load(lay_out_model(files, folder))
     settings: Any = model.config
     settings.use_cache = False
     if not isinstance(options, LoraOptions):
@@ -46,6 +46,11 @@ def build(options: FullOptions, files: Mapping[str, Path], folder: Path) -> nn.M
         warnings.simplefilter("ignore")  # it says when it mends a setting, which is as it should be
         adapted: nn.Module = get_peft_model(model, low_rank)
     return adapted
+
+
+def lay_out_model(files: Mapping[str, Path], folder: Path) -> Path:
+    """The folder with those of a bundle's files that are of the Hugging Face directory."""
+    return lay_out({name: path for name, path in files.items() if _is_theirs(name)}, folder)
 
 
 def merged(network: nn.Module) -> nn.Module:
