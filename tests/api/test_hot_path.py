@@ -15,6 +15,9 @@ from workshop import KEY, Plane
 
 from modeltap.api.hot import HotPath
 from modeltap.api.hot_cycle import HotCycle
+from modeltap.domain.deployment import Deployment
+from modeltap.domain.snapshot import DeploymentSnapshot
+from modeltap.domain.tenant import DEFAULT_TENANT
 from modeltap.serving.call import Call
 
 
@@ -99,6 +102,35 @@ def test_nothing_of_a_request_that_was_answered_waits_to_be_collected(plane: Pla
         assert not [one for one in gc.get_objects() if type(one) in (Call, HotCycle)]
     finally:
         gc.enable()
+
+
+def test_a_head_that_came_before_leads_to_what_its_name_means_now(plane: Plane, samples: Samples) -> None:
+    row = samples.digits[0]
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1, *row.shape], "data": row.ravel().tolist()}
+    body = json.dumps({"inputs": [tensor]}).encode()
+    head = plane.data.hot.head("/v2/models/digits/infer", [(b"authorization", f"Bearer {KEY}".encode())])
+    everything = plane.router.deployments(DEFAULT_TENANT)
+    others = {name: one for name, one in everything.items() if name != "digits"}
+
+    async def ask() -> int:
+        client = Client()
+        assert plane.data.hot.begin(HotCycle(client, head), body)
+        async with asyncio.timeout(10):
+            while not client.status:
+                await asyncio.sleep(0.001)
+        return client.status
+
+    async def publish(deployments: dict[str, Deployment]) -> None:
+        await plane.data.publish(DeploymentSnapshot(deployments={DEFAULT_TENANT: deployments}))
+
+    assert [plane.run(ask()) for _ in range(2)] == [200, 200]
+    plane.run(publish(others))
+    try:
+        assert [plane.run(ask()) for _ in range(2)] == [404, 404]
+    finally:
+        plane.run(publish(everything))
+    plane.run(plane.router.ensure(everything["digits"]))
+    assert plane.run(ask()) == 200
 
 
 def _is_delivered(cycle: HotCycle) -> bool:

@@ -26,7 +26,7 @@ ROUTES = [
     if operation.get("tags") == [TAG]
 ]
 BREAKABLE = [(method, path) for method, path in ROUTES if can_be_broken(DOCUMENT["paths"][path][method.lower()])]
-NUM = 12
+NUM = 24
 HEAD_LENGTH = "inference-header-content-length"
 ROWS = {"application/json": {"instances": [[1, 2, 3, 4]]}, "text/csv": "1,2,3,4\n"}
 

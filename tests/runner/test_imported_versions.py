@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -45,6 +46,9 @@ model:
     - dense: {units: 64, activation: relu}
     - dense: {units: 10}
 """
+large = pytest.mark.skipif(
+    "MODELTAP_TEST_IMPORTED" not in os.environ, reason="trains for a while; set MODELTAP_TEST_IMPORTED=1"
+)
 
 
 class Smithy:
@@ -125,7 +129,6 @@ def smithy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Smithy]:
     shop.add("sugar", table)
     net = cnn()
     made.import_weights("plain", net, LAYERS)
-    made.import_weights("named", net, LAYERS, task="image-classification")
     line = LinearRegression().fit(sugar.data, sugar.target)
     made.import_graph("line", linear_graph(line.coef_[:, None], line.intercept_[None]))
     yield made
@@ -201,7 +204,9 @@ def test_eight_bits_of_an_imported_network_are_certified_on_the_rows_that_were_n
         smithy.compress(f"{name}-int8", weights="int8", data="digits")
 
 
+@large
 def test_an_imported_network_with_a_task_is_pruned(smithy: Smithy) -> None:
+    smithy.import_weights("named", cnn(), LAYERS, task="image-classification")
     result = smithy.compress("named", prune=0.5, data="digits", max_drop="5pp", settings={"epochs": 3})
     assert result["state"] == "candidate" and result["certificate"]["child_bytes"] < result["certificate"]["parent_bytes"] / 2
     files = smithy.shop.files("named-pruned")
@@ -209,6 +214,7 @@ def test_an_imported_network_with_a_task_is_pruned(smithy: Smithy) -> None:
     assert smithy.shop.evaluate("named-pruned", "digits")["metrics"]["accuracy"] > 0.8
 
 
+@large
 def test_a_student_learns_from_an_imported_graph(smithy: Smithy) -> None:
     recipe = {"model": {"architecture": "linear"}, "epochs": 20}
     result = smithy.compress("line", distil=recipe, data="sugar", target="progress", max_drop="30%")
