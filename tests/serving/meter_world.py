@@ -98,13 +98,9 @@ class Run:
         elif step == "sync":
             self._safe = self._written()
         elif ticket is not None and step == "settle":
-            self.settled[ticket.request_id] = self.meter.settle(
-                ticket, model="digits@1", units=3, queue_us=1, compute_us=2
-            )
+            self.settled[ticket.request_id] = self.meter.settle(ticket, model="digits@1", units=3, queue_us=1, compute_us=2)
         elif ticket is not None and step == "prepare":
-            self._prepared[ticket.request_id] = self.meter.prepare(
-                ticket, model="digits@1", units=3, queue_us=1, compute_us=2
-            )
+            self._prepared[ticket.request_id] = self.meter.prepare(ticket, model="digits@1", units=3, queue_us=1, compute_us=2)
         elif step == "commit":
             self.meter.commit()
         elif step == "turn":
