@@ -71,11 +71,12 @@ def finish(step: Step, spec: CompressSpec, parent: Parent, child: Child) -> dict
     engine, min_batch = measured_engine(content, child.signature, rows_of(rows, SAMPLE_ROWS), child.texts)
     judged = {name: prepared.parts[name] for name in HELD_OUT if len(prepared.parts[name])}
     answers = {name: parent.answers(engine, own) for name, own in judged.items()}
+    drop = parent.drop(answers[part], rows, by_slice=True)
+    step.report(Progress(phase="evaluate", message="drawing the rows again for the intervals of all metrics"))
     slices = slice_columns(prepared.schema)
     evaluations: dict[str, Evaluation] = {
         name: judge_answers(answers[name], own, labels, slices=slices) for name, own in judged.items()
     }
-    drop = parent.drop(answers[part], rows, by_slice=True)
     step.pause_point()
     step.report(Progress(phase="compress", message="measuring the speed of both in turns"))
     sample = rows_of(rows, SAMPLE_ROWS)
