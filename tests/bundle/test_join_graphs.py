@@ -45,7 +45,7 @@ def softmax_model(width: int, classes: int) -> Any:
         [onnx.numpy_helper.from_array(weights, "w")],
         doc_string="File '/tmp/secret/model.py'",
     )
-    opsets = [helper.make_opsetid("", ONNX_OPSET), helper.make_opsetid("ai.onnx.ml", ONNX_ML_OPSET)]
+    opsets = [helper.make_opsetid("ai.onnx", ONNX_OPSET), helper.make_opsetid("ai.onnx.ml", ONNX_ML_OPSET)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=ONNX_IR_VERSION, producer_version="9.9")
 
 
@@ -58,6 +58,15 @@ def answers(names: list[str], row: list[float], **options: Any) -> tuple[Any, di
     graph, signature = joined(names, **options)
     engine = OnnxEngine(graph.SerializeToString(), signature)
     return signature, engine.run({name: np.array([cell]) for name, cell in zip(names, row, strict=True)})
+
+
+def test_each_set_of_operators_is_imported_once():
+    """The default one has two names, and exporters differ."""
+    graph, _ = joined(["a", "b"], labels=LABELS[:2])
+    assert sorted((opset.domain, opset.version) for opset in graph.opset_import) == [
+        ("", ONNX_OPSET),
+        ("ai.onnx.ml", ONNX_ML_OPSET),
+    ]
 
 
 def test_probabilities_and_the_most_probable_label():

@@ -44,9 +44,10 @@ def test_a_single_row_is_sample_enough():
 class Recording(OnnxEngine):
     """An engine whose graph is a function, that notes the sizes of the batches it runs."""
 
-    def __init__(self, min_batch: int) -> None:
+    def __init__(self, min_batch: int, most_rows: int | None = None) -> None:
         self.signature = Signature((TensorSpec("x", "FP32", (-1,)),), (TensorSpec("y", "FP32", (-1,)),))
         self._inputs, self._outputs, self._min_batch = ["x"], ["y"], min_batch
+        self.most_rows = most_rows
         self.sizes: list[int] = []
 
     def _run(self, batch: Batch) -> Batch:
@@ -54,8 +55,11 @@ class Recording(OnnxEngine):
         return {"y": np.asarray(batch["x"]) * 2}
 
 
-@pytest.mark.parametrize(("min_batch", "sizes"), [(1, [3]), (4, [4]), (0, [1, 1, 1]), (2, [3])])
-def test_an_engine_pads_or_runs_rows_one_by_one_and_gives_back_as_many_as_it_got(min_batch, sizes):
-    engine = Recording(min_batch)
+@pytest.mark.parametrize(
+    ("min_batch", "most_rows", "sizes"),
+    [(1, None, [3]), (4, None, [4]), (0, None, [1, 1, 1]), (2, None, [3]), (1, 2, [1, 2]), (2, 2, [2, 2]), (1, 3, [3])],
+)
+def test_an_engine_pads_runs_rows_one_by_one_or_in_pieces_and_gives_back_as_many_as_it_got(min_batch, most_rows, sizes):
+    engine = Recording(min_batch, most_rows)
     assert engine.run({"x": np.array([1.0, 2.0, 3.0], dtype=np.float32)})["y"].tolist() == [2, 4, 6]
     assert engine.sizes == sizes

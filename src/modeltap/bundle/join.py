@@ -59,8 +59,17 @@ def join_graphs(
     writer.append_to(joined.graph)
     joined.graph.output.extend(value_info(spec) for spec in outputs)
     strip_incidentals(joined)
+    _import_once(joined)
     checker.check_model(joined, full_check=True)
     return joined, Signature(tuple(inputs), tuple(outputs))
+
+
+def _import_once(model: Any) -> None:
+    """Each set of operators is imported once; merging leaves the default one under both of its names."""
+    versions = {"" if opset.domain == "ai.onnx" else opset.domain: opset.version for opset in model.opset_import}
+    del model.opset_import[:]
+    for domain, version in versions.items():
+        model.opset_import.add(domain=domain, version=version)
 
 
 def free_name(wanted: str, taken: Collection[str]) -> str:

@@ -55,7 +55,7 @@ class OnnxEngine:
             raise InvalidValue(f"the input {problem} is missing") from None
         try:
             answers = self._session.run(self._outputs, given)
-        except Exception as problem:  # noqa: BLE001  as above; its text speaks of nodes and is for the log alone
+        except Exception as problem:  # noqa: BLE001  as in _open_session; its text speaks of nodes and is for the log alone
             _log.error("the graph failed: %s", _reason(problem))
             raise Broken("the graph failed on these values; the server's log has the reason") from None
         return dict(zip(self._outputs, answers, strict=True))
