@@ -84,10 +84,7 @@ def test_each_tenant_has_its_own(front):
     assert refused.status_code == 403 and "train" in refused.json()["detail"]
 
 
-def test_what_was_imported_is_neither_evaluated_nor_trained(front):
-    front.ask("POST", IMPORT, params={"name": "simple"}, content=GRAPH)
-    evaluated = front.request("POST", "/api/jobs", json={"kind": "evaluate", "model": "simple", "dataset": "any"})
-    assert evaluated.status_code == 422 and "was imported" in evaluated.json()["detail"]
+def test_nothing_is_trained_to_be_a_bare_graph(front):
     trained = front.request("POST", "/api/recipes/render", json={"recipe": {"task": "tensors"}})
     assert trained.status_code == 422 and "nothing is trained for 'tensors'" in trained.json()["detail"]
 
