@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from modeltap.training.trained import Assignment
 
 _PR_SET_PDEATHSIG = 1
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-KEPT_BYTES = 2**28
-LARGEST_KEPT_BYTES = 2**25
 
 
 def main() -> int:
@@ -38,7 +35,6 @@ def main() -> int:
     parser.add_argument("--runner", type=int, required=True)
     arguments = parser.parse_args()
     end_with(arguments.runner)
-    keep_freed_memory()
     folder, rank = RanksFolder(arguments.folder), int(os.environ["RANK"])
     try:
         _train(folder, rank, int(os.environ["WORLD_SIZE"]))
@@ -63,15 +59,6 @@ def end_with(runner: int) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != runner:
         os._exit(1)
-
-
-def keep_freed_memory() -> None:
-    """What a step frees stays with this process for the next, where the C library is glibc: to get it from the system again,
-    page by page, took a tenth of the time of small steps."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
-        mallopt(_M_MMAP_THRESHOLD, LARGEST_KEPT_BYTES)
 
 
 class _Teller:

@@ -20,6 +20,7 @@ from modeltap.training.building import build_module, check_input_shape, load_sta
 from modeltap.training.class_weights import class_weights
 from modeltap.training.determinism import deterministic
 from modeltap.training.fingerprint import run_digest
+from modeltap.training.freed_memory import keep_freed_memory
 from modeltap.training.loop import Loop, Validate
 from modeltap.training.losses import LossFunction, class_loss, number_loss
 from modeltap.training.reporting import Reporter
@@ -83,6 +84,7 @@ def build_network(given: Assignment, architecture: Architecture) -> TrainedNetwo
 
 def train_network(given: Assignment, architecture: Architecture, ranks: Ranks | None = None) -> TrainedNetwork:
     """As `fit_network`, without the graph; `ranks` are the processes that train it together, this one among them."""
+    keep_freed_memory()
     recipe, share = given.recipe, ranks.share if ranks else WHOLE
     device = ranks.device if ranks else find_device(recipe.device)
     with deterministic(seed=recipe.seed, threads=given.threads):
