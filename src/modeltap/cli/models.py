@@ -32,9 +32,11 @@ def list_models(run: Invocation) -> None:
         rows = []
         for m in models:
             newest = m.latest
-            told = headline(newest.metrics.get("test") or newest.metrics.get("val") or {})
+            part = "test" if newest.metrics.get("test") else "val"
+            told = headline(newest.metrics.get(part) or {})
+            told = f"{told} (val)" if told and part == "val" else told
             rows.append((newest.id, newest.task, newest.architecture, newest.dataset, told, when(newest.created_at)))
-        run.out.table(("newest", "task", "architecture", "data", "test", "made"), rows)
+        run.out.table(("newest", "task", "architecture", "data", "measured", "made"), rows)
 
     run.out.answer({"models": [m.raw for m in models]}, people)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from modeltap.domain.quota_counters import DAY_S, UNLIMITED, Standing, Subject
 from modeltap.domain.quota_lease import Lease, Return
 
@@ -11,6 +13,7 @@ class Held:
 
     __slots__ = (
         "day",
+        "freed",
         "is_bare",
         "is_current",
         "nano",
@@ -28,10 +31,12 @@ class Held:
         "used_second",
     )
 
-    def __init__(self, subject: Subject, outbox: dict[Held, None]) -> None:
-        """`outbox` gets this object when it has to give something back."""
+    def __init__(self, subject: Subject, outbox: dict[Held, None], freed: Callable[[], None]) -> None:
+        """`outbox` gets this object when it has to give something back; `freed` is called when that is the place of a request
+        that ended: whoever got its answer may ask another worker next."""
         self.subject = subject
         self.outbox = outbox
+        self.freed = freed
         self.terms = (False, False, False, False)
         """Whether requests, units, places and money are limited."""
         self.is_bare = True
@@ -74,6 +79,8 @@ class Held:
                 self._keep_old_money(day, nano)
         if self.is_bare:
             self.outbox[self] = None
+            if self.terms[2]:
+                self.freed()
 
     def retire(self) -> None:
         """Another object takes its place: what is unused goes back, and so will what is reserved now."""

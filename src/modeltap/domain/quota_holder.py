@@ -8,7 +8,7 @@ send(holder.outgoing())                                                         
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Container
+from collections.abc import Callable, Collection, Container
 
 from modeltap.domain.quota import Reservation
 from modeltap.domain.quota_counters import Standing, Subject
@@ -50,7 +50,9 @@ Outcomes = list[tuple[Waiting, Reservation | LimitReached | Overloaded]]
 class LeaseHolder:
     """One worker's leases. Messages must be sent in the order of `outgoing`, and received in the order they were sent."""
 
-    def __init__(self) -> None:
+    def __init__(self, freed: Callable[[], None] = lambda: None) -> None:
+        """`freed` is called when a place that others may wait for is to be sent, also between two calls."""
+        self._freed = freed
         self._keys: dict[str, Held] = {}
         self._tenants: dict[str, Held] = {}
         self._queues: dict[tuple[str, str], deque[Waiting]] = {}
@@ -74,7 +76,7 @@ class LeaseHolder:
                     del table[name]
                 wanted.discard(held.subject)
         for subject in wanted:
-            self._put(Held(subject, self._outbox))
+            self._put(Held(subject, self._outbox, self._freed))
 
     def reserve(
         self, key: str, tenant: str, *, units: int, cost_nano: int, now_s: float, requests: int = 1
@@ -227,7 +229,7 @@ class LeaseHolder:
         return outcomes
 
     def _recalled(self, recall: Recall) -> None:
-        held = self._find(recall.subject) or Held(recall.subject, self._outbox)
+        held = self._find(recall.subject) or Held(recall.subject, self._outbox, self._freed)
         held.recall()
         for pair in [pair for pair in self._refused if recall.subject in (Subject(pair[1], pair[0]), Subject(pair[1]))]:
             del self._refused[pair]
@@ -268,7 +270,7 @@ class LeaseHolder:
         if held is None or held.terms != terms:
             if held is not None:
                 held.retire()
-            held = Held(lease.subject, self._outbox)
+            held = Held(lease.subject, self._outbox, self._freed)
             held.set_terms(terms, second)
             self._put(held)
         return held

@@ -62,8 +62,8 @@ class LeasedLimits:
     """A worker's: `send` carries messages to the owner, in order."""
 
     def __init__(self, send: Callable[[Sequence[FromWorker]], None]) -> None:
-        self._holder = LeaseHolder()
         self._send = send
+        self._holder = LeaseHolder(self._flush)
         self._waiting: dict[Waiting, tuple[Granted, Refused]] = {}
         self._has_owner = True
 
