@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from modeltap.cli.invocation import Invocation, command
+from modeltap.cli.reading_options import Labels, Scale, Target, parse_labels
 
 
 def register(parent: typer.Typer) -> None:
@@ -56,15 +57,9 @@ def compress(
     texts: Annotated[
         str | None, typer.Option(metavar="FILE", help='Texts to compare language models on: .jsonl with "text", or one text.')
     ] = None,
-    target: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Of an imported version: the column of --data with the truth.")
-    ] = None,
-    labels: Annotated[
-        str | None, typer.Option(metavar="A,B,…", help="Of an imported version: the classes, in the order of its outputs.")
-    ] = None,
-    scale: Annotated[
-        float | None, typer.Option(help="Of an imported version: what pixels are multiplied by before it takes them; 1/255.")
-    ] = None,
+    target: Target = None,
+    labels: Labels = None,
+    scale: Scale = None,
     detach: Annotated[bool, typer.Option("--detach", help="Come back at once; the job goes on.")] = False,
 ) -> None:
     """Make a model smaller or faster. It is measured against its parent, and rejected if it is no win."""
@@ -89,7 +84,7 @@ def compress(
         data=data,
         texts=read_texts(texts) if texts else (),
         target=target,
-        labels=[label.strip() for label in labels.split(",")] if labels else (),
+        labels=parse_labels(labels),
         scale=scale,
         wait=False,
     )

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from modeltap.cli.invocation import Invocation, command
+from modeltap.cli.reading_options import Labels, Scale, Target, parse_labels
 
 
 def register(parent: typer.Typer) -> None:
@@ -20,15 +21,9 @@ def evaluate(
     data: Annotated[str | None, typer.Option(help="The dataset; the one it was trained on where none is given.")] = None,
     part: Annotated[str | None, typer.Option(help="test, val, train, rows or all.")] = None,
     slice_by: Annotated[list[str] | None, typer.Option("--slice", metavar="COLUMN", help="Also by its values.")] = None,
-    target: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Of an imported version: the column with the truth.")
-    ] = None,
-    labels: Annotated[
-        str | None, typer.Option(metavar="A,B,…", help="Of an imported version: the classes, in the order of its outputs.")
-    ] = None,
-    scale: Annotated[
-        float | None, typer.Option(help="Of an imported version: what pixels are multiplied by before it takes them; 1/255.")
-    ] = None,
+    target: Target = None,
+    labels: Labels = None,
+    scale: Scale = None,
     report: Annotated[str | None, typer.Option(metavar="FILE", help="Write the HTML report there.")] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Come back at once; the job goes on.")] = False,
 ) -> None:
@@ -41,9 +36,8 @@ def evaluate(
     dataset = data or run.client.models.get(model).dataset
     if not dataset:
         raise InvalidInput(f"{model} was imported; name the dataset to evaluate it on with --data, such as --data digits@1")
-    named = [label.strip() for label in labels.split(",")] if labels else []
     job = run.client.evaluate(
-        model, dataset, part=part, slices=slice_by or [], target=target, labels=named, scale=scale, wait=False
+        model, dataset, part=part, slices=slice_by or [], target=target, labels=parse_labels(labels), scale=scale, wait=False
     )
     ended = attend(run, job, "evaluating", detach=detach)
     if ended is None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from modeltap.domain.certificate import Bounds, Certificate, Measure, SliceDrop, tell_drop
 from modeltap.evaluation.metric_titles import METRIC_TITLES
-from modeltap.evaluation.page import template
+from modeltap.evaluation.page import page_template, render_page
 
 SHOWN_SLICES = 12
 
@@ -44,8 +44,8 @@ class CertificateShown(NamedTuple):
 
 def render_certificate(certificate: Certificate, *, title: str, facts: Mapping[str, str]) -> str:
     """The page of a version that has no evaluation of its own: a language model's. All text is escaped."""
-    page = template("certificate_page.html").render(title=title, facts=facts, certificate=show_certificate(certificate))
-    return page.encode("utf-8", errors="replace").decode("utf-8")
+    template = page_template("certificate_page.html")
+    return render_page(template, title=title, facts=facts, certificate=show_certificate(certificate))
 
 
 def show_certificate(certificate: Certificate) -> CertificateShown:

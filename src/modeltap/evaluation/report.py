@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from jinja2 import Template
-
 from modeltap.domain.certificate import Certificate
 from modeltap.evaluation.certificate_view import show_certificate
 from modeltap.evaluation.confusion_plot import confusion_chart
 from modeltap.evaluation.metric_titles import METRIC_TITLES
-from modeltap.evaluation.page import template
+from modeltap.evaluation.page import page_template, render_page
 from modeltap.evaluation.plots import evaluation_charts, learning_charts
 from modeltap.evaluation.resampling import Interval
 from modeltap.evaluation.result import Confusion, Evaluation, SliceResult
@@ -91,9 +89,10 @@ def render_report(
     """
     confusion = evaluation.confusion
     scale = _slice_scale(evaluation)
-    page = _template().render(
+    return render_page(
+        page_template("report.html", number=format_number, interval=format_interval),
         title=title,
-        facts=facts,
+        facts={**facts, "Evaluated rows": f"{evaluation.num_rows:,}"},
         evaluation=evaluation,
         titles=METRIC_TITLES,
         headlines=HEADLINES[evaluation.kind],
@@ -114,7 +113,6 @@ def render_report(
         pictures=pictures,
         candidate_metrics=list(dict.fromkeys(name for one in candidates for name in one["metrics"])),
     )
-    return page.encode("utf-8", errors="replace").decode("utf-8")
 
 
 def format_number(value: float | None) -> str:
@@ -177,7 +175,3 @@ def _bar(value: float | None, bounds: Interval | None, scale: Interval) -> Bar |
     start, length = scale[0], scale[1] - scale[0] or 1.0
     left, right, mark = (round(100 * min(max((x - start) / length, 0.0), 1.0), 2) for x in (low, high, value))
     return Bar(left, round(right - left, 2), mark)
-
-
-def _template() -> Template:
-    return template("report.html", {"number": format_number, "interval": format_interval})

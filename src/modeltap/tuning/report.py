@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
-
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, Template
 
 from modeltap.domain.tuning import Trial
 from modeltap.evaluation.metric_titles import METRIC_TITLES
+from modeltap.evaluation.page import page_template, render_page
 from modeltap.evaluation.report import format_number
 from modeltap.recipe.search_space import told_value
 from modeltap.tuning.charts import history_chart, importance_chart, parallel_chart
@@ -24,7 +22,8 @@ def render_search(study: Study, *, title: str, facts: Mapping[str, str]) -> str:
     Raises MissingExtra where matplotlib is not installed.
     """
     trials, best = study.trials(), study.best
-    page = _template().render(
+    return render_page(
+        page_template("search.html", room="modeltap.tuning", number=format_number, told=told_value),
         title=title,
         facts=facts,
         metric=METRIC_TITLES[study.metric][0] if study.metric in METRIC_TITLES else study.metric,
@@ -37,23 +36,8 @@ def render_search(study: Study, *, title: str, facts: Mapping[str, str]) -> str:
         trials=sorted(trials, key=lambda trial: _rank(trial, lower_is_better=study.lower_is_better))[:MAX_ROWS],
         left_out=max(0, len(trials) - MAX_ROWS),
     )
-    return page.encode("utf-8", errors="replace").decode("utf-8")
 
 
 def _rank(trial: Trial, *, lower_is_better: bool) -> tuple[int, float, int]:
     value = trial.value if trial.value is not None else 0.0
     return ORDER[trial.state], value if lower_is_better else -value, trial.number
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(
-        loader=ChoiceLoader([PackageLoader("modeltap.tuning"), PackageLoader("modeltap.evaluation")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"number": format_number, "told": told_value}
-    return environment.get_template("search.html")
