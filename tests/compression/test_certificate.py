@@ -61,6 +61,13 @@ def test_one_that_is_as_large_but_surely_faster_is_a_win():
     assert certificate(sizes_bytes=(100, 120), speeds=Speeds([100.0, 90.0], [90.0, 100.0], 4)).reasons != ()
 
 
+def test_what_computes_as_much_saves_nothing_however_fast_it_was_measured():
+    made = certificate(sizes_bytes=(100, 99), is_same_work=True)
+    assert made.gain > 1 and made.reasons == (
+        "it takes 99 bytes, its parent 100: nothing is saved, and it computes as much as its parent",
+    )
+
+
 def test_the_far_end_of_the_interval_decides():
     even = loss_drop([0.0, 0.0], [-1.0, 2.0], [10, 10])  # 0.05, by 95 % between -0.1 and 0.2
     facts = {"drop": even, "gain_interval": (0.9, 3.0), "parent_bytes": 2, "child_bytes": 1}

@@ -46,9 +46,20 @@ def speed_gain(parent_T: Sequence[float], child_T: Sequence[float]) -> tuple[flo
     return math.exp(ratio_T.mean()), (math.exp(bounds[0]), math.exp(bounds[1]))
 
 
-def find_reasons(*, drop: Drop, gain_interval: Bounds, parent_bytes: int, child_bytes: int, demand: Demand) -> tuple[str, ...]:
+def find_reasons(
+    *,
+    drop: Drop,
+    gain_interval: Bounds,
+    parent_bytes: int,
+    child_bytes: int,
+    demand: Demand,
+    is_same_work: bool = False,
+) -> tuple[str, ...]:
     """Why the child is no win, in a person's words; empty if it holds the demand. It must be smaller, or surely faster, in any
-    case."""
+    case.
+
+    is_same_work: an answer takes as many multiplications as the parent's; what was measured as a gain is then chance.
+    """
     reasons = []
     if not drop.drop_interval[1] <= demand.max_drop:
         reason = (
@@ -65,10 +76,9 @@ def find_reasons(*, drop: Drop, gain_interval: Bounds, parent_bytes: int, child_
             f"it may be no more than {gain_interval[0]:.3g} times as fast (lower end of the 95 % interval);"
             f" demanded is {demand.min_gain:g}"
         )
-    if child_bytes >= parent_bytes and not gain_interval[0] > 1:
-        reasons.append(
-            f"it takes {child_bytes:,} bytes, its parent {parent_bytes:,}: nothing is saved, and it is not surely faster"
-        )
+    if is_same_work or (child_bytes >= parent_bytes and not gain_interval[0] > 1):
+        why = "it computes as much as its parent" if is_same_work else "it is not surely faster"
+        reasons.append(f"it takes {child_bytes:,} bytes, its parent {parent_bytes:,}: nothing is saved, and {why}")
     return tuple(reasons)
 
 
@@ -85,8 +95,9 @@ def certify(
     calibration_digest: str = "",
     calibration_rows: int = 0,
     notes: Sequence[str] = (),
+    is_same_work: bool = False,
 ) -> Certificate:
-    """The certificate of a compressed version. sizes_bytes: of parent and child."""
+    """The certificate of a compressed version. sizes_bytes: of parent and child; is_same_work: see `find_reasons`."""
     gain, gain_interval = speed_gain(speeds.parent_rates, speeds.child_rates)
     return Certificate(
         parent=parent,
@@ -116,7 +127,12 @@ def certify(
         notes=(*notes, *_hurt_slices(drop, demand)),
         demand=demand,
         reasons=find_reasons(
-            drop=drop, gain_interval=gain_interval, parent_bytes=sizes_bytes[0], child_bytes=sizes_bytes[1], demand=demand
+            drop=drop,
+            gain_interval=gain_interval,
+            parent_bytes=sizes_bytes[0],
+            child_bytes=sizes_bytes[1],
+            demand=demand,
+            is_same_work=is_same_work,
         ),
     )
 

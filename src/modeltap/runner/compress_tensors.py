@@ -93,6 +93,7 @@ def finish(step: Step, spec: CompressSpec, parent: Parent, child: Child) -> dict
         calibration_digest=child.calibration_digest,
         calibration_rows=child.calibration_rows,
         notes=child.notes,
+        is_same_work=spec.is_unstructured,
     )
     manifest = _manifest(spec, parent, child, min_batch, evaluations)
     step.report(Progress(phase="bundle", message="writing the bundle"))
