@@ -47,6 +47,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Origins of pages that may call from a browser, separated by commas."""
     trusted_proxies: str = ""
     """Addresses whose X-Forwarded-* headers are believed, separated by commas; networks as 10.0.0.0/8."""
+    shared_memory: bool | None = None
+    """Whether callers on this machine may send tensors in shared memory; None where no other machine reaches the server."""
     upstream_hosts: str = ""
     """Hosts that deployments may lead to, separated by commas; one whose address is not public is named with its port."""
     upstream_programs: str = ""
@@ -156,7 +158,7 @@ _FIELD_TYPES = {field.name: field.type for field in msgspec.structs.fields(Setti
 
 def _convert(name: str, value: Any, where: str) -> Any:
     text = str(value) if isinstance(value, Path) else value
-    if isinstance(text, str) and _FIELD_TYPES[name] is bool:
+    if isinstance(text, str) and _FIELD_TYPES[name] in (bool, bool | None):
         text = {"1": "true", "yes": "true", "on": "true", "0": "false", "no": "false", "off": "false"}.get(
             text.casefold(), text.casefold()
         )

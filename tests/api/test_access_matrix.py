@@ -21,6 +21,7 @@ from modeltap.api.access import NEEDS
 from modeltap.api.docs import DATA_PLANE
 from modeltap.api.grpc_calls import InferenceCalls
 from modeltap.api.guard import OPEN_PATHS
+from modeltap.api.memory_regions import MemoryRegions
 from modeltap.api.openai.control_routes import control_routes
 from modeltap.api.openai.described import OPERATIONS
 from modeltap.api.openai.routes import model_routes
@@ -43,7 +44,7 @@ PAGES: dict[tuple[str, str], Rule] = {
     ("POST", "/v2/repository/models/{deployment}/load"): "any key",
     ("POST", "/v2/repository/models/{deployment}/unload"): "any key",
     ("GET", "/v2/systemsharedmemory/status"): "any key",
-    ("POST", "/v2/cudasharedmemory/region/part/register"): "any key",
+    ("POST", "/v2/systemsharedmemory/region/part/register"): "any key",
 }
 MODELS: dict[tuple[str, str], Rule] = {
     ("POST", "/predict/{deployment}"): PREDICT,
@@ -235,7 +236,7 @@ def test_no_route_is_left_out(served: FaultServer) -> None:
         assert (method, path) in listed or path == "/predict", path
     routes = [*model_routes(None, max_body_bytes=1), *control_routes(None)]  # type: ignore[arg-type]
     assert {(route.method, re.sub("{file_id}|{job_id}|{batch_id}", "{id}", route.pattern)) for route in routes} == set(V1)
-    assert {*InferenceCalls(None).methods, "ModelStreamInfer"} == set(METHODS)  # type: ignore[arg-type]
+    assert {*InferenceCalls(None, MemoryRegions(None), max_body_bytes=1).methods, "ModelStreamInfer"} == set(METHODS)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("who", WHO)

@@ -26,7 +26,9 @@ WAIT_S = 60.0
 
 def new_server(graphs: Plane) -> GrpcServer:
     data = graphs.data
-    return GrpcServer(data.plane, data.open_call, graphs.watching.watch, data.activity, max_body_bytes=MAX_BODY_BYTES)
+    return GrpcServer(
+        data.plane, data.open_call, graphs.watching.watch, data.activity, data.regions, max_body_bytes=MAX_BODY_BYTES
+    )
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +174,7 @@ REFUSED = {
             inputs=[{"name": "INPUT0", "datatype": "FP32", "parameters": {"shared_memory_region": {"string_param": "r"}}}],
         ),
         "INVALID_ARGUMENT",
-        "shared memory",
+        "shared_memory_byte_size",
     ),
 }
 
@@ -261,12 +263,12 @@ def test_calls_are_counted_beside_those_of_http(graphs, stub):
     assert any('status="404"' in line for line in lines)
 
 
-def test_there_is_no_shared_memory_and_models_are_not_loaded_by_callers(stub):
-    stub.SystemSharedMemoryUnregister(service_pb2.SystemSharedMemoryUnregisterRequest(), metadata=WITH_KEY)
+def test_there_is_no_memory_of_gpus_and_models_are_not_loaded_by_callers(stub):
+    stub.CudaSharedMemoryUnregister(service_pb2.CudaSharedMemoryUnregisterRequest(), metadata=WITH_KEY)
     assert not stub.CudaSharedMemoryStatus(service_pb2.CudaSharedMemoryStatusRequest(), metadata=WITH_KEY).regions
-    region = service_pb2.SystemSharedMemoryRegisterRequest(name="r", key="/r", byte_size=64)
-    problem = refusal(lambda: stub.SystemSharedMemoryRegister(region, metadata=WITH_KEY))
-    assert problem.code() == grpc.StatusCode.INVALID_ARGUMENT and "shared memory" in problem.details()
+    region = service_pb2.CudaSharedMemoryRegisterRequest(name="r", raw_handle=b"r", byte_size=64)
+    problem = refusal(lambda: stub.CudaSharedMemoryRegister(region, metadata=WITH_KEY))
+    assert problem.code() == grpc.StatusCode.INVALID_ARGUMENT and "memory of GPUs" in problem.details()
     load = service_pb2.RepositoryModelLoadRequest(model_name="rows")
     problem = refusal(lambda: stub.RepositoryModelLoad(load, metadata=WITH_KEY))
     assert problem.code() == grpc.StatusCode.INVALID_ARGUMENT and "failed to load 'rows'" in problem.details()

@@ -9,6 +9,7 @@ from tritonclient.grpc import model_config_pb2, service_pb2
 
 from modeltap.api.grpc_calls import InferenceCalls
 from modeltap.api.grpc_messages import INFERENCE, PACKAGE, SERVICE, file_of, message_class
+from modeltap.api.memory_regions import MemoryRegions
 
 IN_PART = {"ModelConfig", "ModelVersionPolicy", "ModelInput", "ModelOutput", "ModelInstanceGroup", "ModelDynamicBatching"}
 IN_PART |= {"ModelStatistics", "RepositoryModelLoadRequest", "RepositoryModelUnloadRequest", "SystemSharedMemoryStatusResponse"}
@@ -69,10 +70,10 @@ def test_the_methods_are_the_protocols_own_with_messages_of_their_names():
     service = described(service_pb2).service[0]
     assert f"inference.{service.name}" == SERVICE
     theirs = {method.name: (method.input_type, method.output_type) for method in service.method}
-    for name in InferenceCalls(None).methods:  # type: ignore[arg-type]
+    for name in InferenceCalls(None, MemoryRegions(None), max_body_bytes=1).methods:  # type: ignore[arg-type]
         assert theirs[name] == (f".inference.{name}Request", f".inference.{name}Response")
         message_class(f"{name}Request"), message_class(f"{name}Response")
-    left = set(theirs) - set(InferenceCalls(None).methods)  # type: ignore[arg-type]
+    left = set(theirs) - set(InferenceCalls(None, MemoryRegions(None), max_body_bytes=1).methods)  # type: ignore[arg-type]
     assert left == {"ModelStreamInfer", "TraceSetting", "LogSettings"}
 
 

@@ -73,17 +73,33 @@ def test_models_are_not_loaded_by_callers(graphs, what):
     assert f"failed to {what} 'rows'" in answer.json()["error"] and "modeltap deploy" in answer.json()["error"]
 
 
-def test_shared_memory_is_refused_and_forgetting_all_of_it_is_not(graphs):
-    for kind in ("systemsharedmemory", "cudasharedmemory"):
-        assert graphs.get(f"/v2/{kind}/status").json() == []
-        assert graphs.post(f"/v2/{kind}/unregister", content=b"").status_code == 200
-        assert graphs.post(f"/v2/{kind}/region/r/register", json={"key": "/r"}).status_code == 400
-    region = {"shared_memory_region": "r", "shared_memory_byte_size": 16}
-    inputs = {"inputs": [{"name": "INPUT0", "datatype": "FP32", "shape": [1, 4], "parameters": region}]}
-    outputs = {**ONES, "outputs": [{"name": "OUTPUT0", "parameters": region}]}
+def test_the_memory_of_gpus_is_refused_and_forgetting_all_of_it_is_not(graphs):
+    assert graphs.get("/v2/cudasharedmemory/status").json() == []
+    assert graphs.post("/v2/cudasharedmemory/unregister", content=b"").status_code == 200
+    answer = graphs.post("/v2/cudasharedmemory/region/r/register", json={"raw_handle": {"b64": ""}})
+    assert answer.status_code == 400 and "memory of GPUs" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "status", "told"),
+    [
+        ({"shared_memory_region": "r", "shared_memory_byte_size": 16}, 404, "Unable to find shared memory region: 'r'"),
+        ({"shared_memory_region": "r"}, 400, "has the shared_memory_byte_size None"),
+        ({"shared_memory_region": 1, "shared_memory_byte_size": 16}, 400, "has the shared_memory_region 1"),
+        ({"shared_memory_region": "r", "shared_memory_byte_size": True}, 400, "has the shared_memory_byte_size True"),
+        ({"shared_memory_region": "r", "shared_memory_byte_size": 16, "shared_memory_offset": -1}, 400, "offset -1"),
+        ({"shared_memory_byte_size": 16}, 400, "and no shared_memory_region"),
+    ],
+)
+def test_tensors_that_are_not_in_shared_memory_where_the_request_says(graphs, parameters, status, told):
+    inputs = {"inputs": [{"name": "INPUT0", "datatype": "FP32", "shape": [1, 4], "parameters": parameters}]}
+    outputs = {**ONES, "outputs": [{"name": "OUTPUT0", "parameters": parameters}]}
     for body in (inputs, outputs):
         answer = graphs.post("/v2/models/rows/infer", json=body)
-        assert answer.status_code == 400 and "shared memory" in answer.json()["error"]
+        assert answer.status_code == status and told in answer.json()["error"], answer.text
+
+
+def test_classes_are_not_sorted_here(graphs):
     classes = {**ONES, "outputs": [{"name": "OUTPUT0", "parameters": {"classification": 3}}]}
     answer = graphs.post("/v2/models/rows/infer", json=classes)
     assert answer.status_code == 400 and "classes" in answer.json()["error"]

@@ -149,11 +149,6 @@ def test_tensors_of_the_client_are_used_again(protocol, http, over_grpc):
         inputs[1].set_data_from_numpy(INPUT1 * factor)
         result = client.infer(model_name="simple", inputs=inputs, outputs=outputs)
         assert (result.as_numpy("OUTPUT0") == INPUT0 + INPUT1 * factor).all()
-    with pytest.raises(InferenceServerException, match="shared memory"):
-        client.register_system_shared_memory("input0", "/input0", 64)
-    inputs[0].set_shared_memory("input0", 64)
-    with pytest.raises(InferenceServerException, match="shared memory"):
-        client.infer(model_name="simple", inputs=inputs, outputs=outputs)
     with pytest.raises(InferenceServerException, match="failed to load 'simple'"):
         client.load_model("simple")
 

@@ -30,7 +30,7 @@ def test_the_next_runner_ends_what_the_last_began(
     )
     job_id = begun.id.replace("ftjob-", "job-")
     if with_server:
-        until("the results are kept", lambda: list(client.files.list(purpose="fine-tune-results")))
+        until("the results are kept", lambda: any(client.files.list(purpose="fine-tune-results")))
         server.kill()
         server.start()
         client = client_of(server)

@@ -16,6 +16,7 @@ from modeltap.api.door import named
 from modeltap.api.grpc_calls import InferenceCalls, Method
 from modeltap.api.grpc_status import Metadata, retry_metadata, status_name
 from modeltap.api.guard import NO_KEY, key_of_authorization
+from modeltap.api.memory_regions import MemoryRegions
 from modeltap.api.problems import status_of
 from modeltap.api.request_id import request_id_of
 from modeltap.api.watch import Watch, traceparent_for
@@ -47,6 +48,7 @@ class GrpcServer:
         open_call: OpenCall,
         watch: Watch,
         activity: Activity,
+        regions: MemoryRegions,
         *,
         max_body_bytes: int,
         tls_cert: Path | None = None,
@@ -60,7 +62,7 @@ class GrpcServer:
         self._max_body_bytes = max_body_bytes
         self._tls = None if tls_cert is None or tls_key is None else (tls_cert, tls_key)
         self._clock = clock
-        self._calls = InferenceCalls(plane)
+        self._calls = InferenceCalls(plane, regions, max_body_bytes=max_body_bytes)
         self._server: Any = None
 
     async def start(self, host: str, port: int, *, shares_port: bool = False) -> int:
@@ -90,6 +92,7 @@ class GrpcServer:
             bound = 0
         if not bound:
             raise Conflict(f"port {port} on {host} is taken; choose another with --grpc-port, or 0 for a free one")
+        self._calls.port = int(bound)
         await self._server.start()
         return int(bound)
 

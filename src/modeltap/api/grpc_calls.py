@@ -7,7 +7,7 @@ from typing import Any
 
 from modeltap.api.body import INLINE_BYTES, apart
 from modeltap.api.grpc_tensors import read_request, write_response
-from modeltap.api.inference import NO_SHARED_MEMORY, hurry, unmanaged
+from modeltap.api.inference import NO_CUDA_MEMORY, hurry, unmanaged
 from modeltap.api.inference_answer import plan_outputs
 from modeltap.api.inference_model import (
     index_entry,
@@ -18,6 +18,8 @@ from modeltap.api.inference_model import (
     version_number,
 )
 from modeltap.api.inference_versions import InferenceVersions
+from modeltap.api.local_caller import parse_peer
+from modeltap.api.memory_regions import MemoryRegions
 from modeltap.errors import InvalidInput, NotFound, Unavailable
 from modeltap.serving.call import Call
 from modeltap.serving.plane import Plane
@@ -25,19 +27,21 @@ from modeltap.serving.plane import Plane
 Method = Callable[[Any, Any], Awaitable[Any]]
 """(request message, call) → answer message; the call is None for those that need no key. Raises named errors."""
 
-REGIONS = ("SystemSharedMemory", "CudaSharedMemory")
-
 
 class InferenceCalls:
     """The methods that take one request and give one answer, by the protocol's names."""
 
-    def __init__(self, plane: Plane) -> None:
+    def __init__(self, plane: Plane, regions: MemoryRegions, *, max_body_bytes: int) -> None:
         self._plane = plane
+        self._regions = regions
+        self._max_body_bytes = max_body_bytes
+        self.port = 0
+        """Where callers are connected to, once it listens."""
         self._versions = InferenceVersions(plane)
         self.methods: dict[str, Method] = {
             "ServerLive": _always("ServerLiveResponse", {"live": True}),
             "ServerReady": _always("ServerReadyResponse", {"ready": True}),
-            "ServerMetadata": _always("ServerMetadataResponse", server_metadata()),
+            "ServerMetadata": _always("ServerMetadataResponse", server_metadata(has_shared_memory=regions.is_on)),
             "ModelReady": self._model_ready,
             "ModelMetadata": self._model_metadata,
             "ModelConfig": self._model_config,
@@ -46,11 +50,13 @@ class InferenceCalls:
             "RepositoryIndex": self._index,
             "RepositoryModelLoad": self._load,
             "RepositoryModelUnload": self._unload,
+            "SystemSharedMemoryStatus": self._regions_status,
+            "SystemSharedMemoryRegister": self._register_region,
+            "SystemSharedMemoryUnregister": self._unregister_region,
+            "CudaSharedMemoryStatus": _always("CudaSharedMemoryStatusResponse", {}),
+            "CudaSharedMemoryRegister": _refuse_cuda,
+            "CudaSharedMemoryUnregister": _always("CudaSharedMemoryUnregisterResponse", {}),
         }
-        for kind in REGIONS:  # there are none, so that all of them are listed, or forgotten, at once
-            self.methods[f"{kind}Status"] = _always(f"{kind}StatusResponse", {})
-            self.methods[f"{kind}Unregister"] = _always(f"{kind}UnregisterResponse", {})
-            self.methods[f"{kind}Register"] = _refuse_region
 
     async def infer(self, request: Any, call: Call) -> Any:
         """The ModelInferResponse. After it the call is accepted."""
@@ -59,8 +65,9 @@ class InferenceCalls:
         name = request.model_name
         version = self._versions.find(call, name, request.model_version)
         with version.held():
-            size_bytes = request.ByteSize()
-            asked = await apart(size_bytes, lambda: read_request(request))
+            memory = self._regions.of(call, limit_bytes=self._max_body_bytes)
+            asked = await apart(request.ByteSize(), lambda: read_request(request, memory))
+            size_bytes = request.ByteSize() + memory.read_bytes
             planned = plan_outputs(version.signature, asked)
             reader = self._versions.reader(version)
             inputs, rows = await apart(size_bytes, lambda: reader.read(asked.tensors))
@@ -100,6 +107,26 @@ class InferenceCalls:
         models = [entry for entry in entries if entry["state"] == "READY" or not request.ready]
         return _message("RepositoryIndexResponse", {"models": models})
 
+    async def _regions_status(self, request: Any, call: Call) -> Any:
+        regions = {region["name"]: region for region in self._regions.listed(call, request.name)}
+        return _message("SystemSharedMemoryStatusResponse", {"regions": regions})
+
+    async def _register_region(self, request: Any, call: Call) -> Any:
+        await self._regions.register(
+            call,
+            request.name,
+            key=request.key,
+            offset=request.offset,
+            byte_size=request.byte_size,
+            caller=parse_peer(call.peer),
+            server_port=self.port,
+        )
+        return _message("SystemSharedMemoryRegisterResponse", {})
+
+    async def _unregister_region(self, request: Any, call: Call) -> Any:
+        await self._regions.forget(call, request.name)
+        return _message("SystemSharedMemoryUnregisterResponse", {})
+
     async def _load(self, request: Any, call: Call) -> Any:
         raise InvalidInput(unmanaged(request.model_name, "load"))
 
@@ -107,8 +134,8 @@ class InferenceCalls:
         raise InvalidInput(unmanaged(request.model_name, "unload"))
 
 
-async def _refuse_region(request: Any, call: Call) -> Any:
-    raise InvalidInput(NO_SHARED_MEMORY)
+async def _refuse_cuda(request: Any, call: Call) -> Any:
+    raise InvalidInput(NO_CUDA_MEMORY)
 
 
 def _always(name: str, value: dict[str, Any]) -> Method:

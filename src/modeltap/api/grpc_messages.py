@@ -180,8 +180,17 @@ RepositoryModelUnloadResponse
 SystemSharedMemoryStatusRequest
   name 1 string
 SystemSharedMemoryStatusResponse
+  regions 1 .RegionStatus{}
+SystemSharedMemoryStatusResponse.RegionStatus
+  name 1 string
+  key 2 string
+  offset 3 uint64
+  byte_size 4 uint64
 SystemSharedMemoryRegisterRequest
   name 1 string
+  key 2 string
+  offset 3 uint64
+  byte_size 4 uint64
 SystemSharedMemoryRegisterResponse
 SystemSharedMemoryUnregisterRequest
   name 1 string
@@ -262,7 +271,7 @@ def _add_field(message: Any, scope: str, package: str, enums: set[str], words: l
         entry.options.map_entry = True
         entry.field.add(name="key", number=1, label=_Field.LABEL_OPTIONAL, type=_Field.TYPE_STRING)
         value = entry.field.add(name="value", number=2, label=_Field.LABEL_OPTIONAL)
-        value.type, value.type_name = _Field.TYPE_MESSAGE, f".{package}.{bare}"
+        value.type, value.type_name = _Field.TYPE_MESSAGE, f".{scope if bare.startswith('.') else package}.{bare.lstrip('.')}"
         field.type, field.type_name = _Field.TYPE_MESSAGE, f".{scope}.{entry.name}"
     elif bare in _SCALARS:
         field.type = _SCALARS[bare]

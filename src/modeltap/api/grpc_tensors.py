@@ -9,9 +9,9 @@ from modeltap.api.inference_request import (
     InferRequest,
     WantedOutput,
     check_no_classes,
-    check_no_shared_memory,
     count_parameter,
 )
+from modeltap.api.memory_slots import NO_MEMORY, CallerMemory
 from modeltap.api.tensor_data import BinaryData, PlainData, TensorData
 from modeltap.api.tensors import Tensor
 from modeltap.data.cells import shown
@@ -38,12 +38,10 @@ CONTENTS: dict[Datatype, str] = {
 DATATYPES = frozenset(get_args(Datatype))
 
 
-def read_request(message: Any) -> InferRequest:
-    """What a ModelInferRequest asks. Raises InvalidInput and InvalidValue."""
+def read_request(message: Any, memory: CallerMemory = NO_MEMORY) -> InferRequest:
+    """What a ModelInferRequest asks. Raises InvalidInput, InvalidValue, and as `CallerMemory`."""
     raw = message.raw_input_contents
-    for tensor in message.inputs:
-        if tensor.parameters:
-            check_no_shared_memory(tensor.parameters, f"input {shown(tensor.name)}")
+    contents = [_content(tensor, memory) for tensor in message.inputs]
     if raw:
         for tensor in message.inputs:
             if tensor.HasField("contents"):
@@ -51,13 +49,15 @@ def read_request(message: Any) -> InferRequest:
                     f"contents field must not be specified when using raw_input_contents for '{tensor.name[:80]}' for model"
                     f" '{message.model_name[:80]}'"
                 )
-        if len(raw) != len(message.inputs):
-            raise InvalidInput(f"there are {len(raw)} raw_input_contents for {len(message.inputs)} inputs; send one for each")
+        if len(raw) != contents.count(None):
+            raise InvalidInput(f"there are {len(raw)} raw_input_contents for {contents.count(None)} inputs; send one for each")
+        left = iter(raw)
+        contents = [next(left) if content is None else content for content in contents]
     parameters = _plain(message.parameters)
     return InferRequest(
-        [_tensor(tensor, raw[place] if raw else None) for place, tensor in enumerate(message.inputs)],
+        [_tensor(tensor, content) for tensor, content in zip(message.inputs, contents, strict=True)],
         message.id or None,
-        [_wanted(output) for output in message.outputs] or None,
+        [_wanted(output, memory) for output in message.outputs] or None,
         True,
         count_parameter(parameters, "timeout"),
         count_parameter(parameters, "priority"),
@@ -65,22 +65,38 @@ def read_request(message: Any) -> InferRequest:
 
 
 def write_response(response: Any, planned: PlannedOutputs, outputs: Batch) -> Any:
-    """The ModelInferResponse, filled with the outputs as raw contents."""
-    for spec, _ in planned:
+    """The ModelInferResponse, filled with the outputs as raw contents. Raises as `Slot.write`."""
+    for spec, _, slot in planned:
         values = outputs[spec.name]
-        response.outputs.add(name=spec.name, datatype=spec.datatype, shape=values.shape)
-        response.raw_output_contents.append(tensor_to_bytes(values))
+        told = response.outputs.add(name=spec.name, datatype=spec.datatype, shape=values.shape)
+        content = tensor_to_bytes(values)
+        if slot is not None:
+            slot.write(spec.name, content)
+            for name, value in slot.told(len(content)).items():
+                setattr(told.parameters[name], "string_param" if isinstance(value, str) else "int64_param", value)
+            content = b""  # so that the next one's content has the next one's place
+        response.raw_output_contents.append(content)
     return response
 
 
-def _tensor(tensor: Any, raw: bytes | None) -> Tensor:
+def _content(tensor: Any, memory: CallerMemory) -> bytearray | None:
+    """What an input in shared memory holds."""
+    if not tensor.parameters:
+        return None
+    content = memory.content(_plain(tensor.parameters), f"input {shown(tensor.name)}")
+    if content is not None and tensor.HasField("contents"):
+        raise InvalidValue(f"input {shown(tensor.name)} is in shared memory, and in the request too; it is in one of them")
+    return content
+
+
+def _tensor(tensor: Any, raw: bytes | bytearray | None) -> Tensor:
     name, datatype = tensor.name, tensor.datatype
     if datatype not in DATATYPES:
         raise InvalidValue(f"input {shown(name)} has the datatype {shown(datatype)}{nearest(datatype, DATATYPES)}")
     return Tensor(name, datatype, tuple(tensor.shape), _data(tensor, datatype, raw))
 
 
-def _data(tensor: Any, datatype: Datatype, raw: bytes | None) -> TensorData:
+def _data(tensor: Any, datatype: Datatype, raw: bytes | bytearray | None) -> TensorData:
     if raw is not None:
         return BinaryData(raw)
     if datatype not in CONTENTS:
@@ -88,12 +104,12 @@ def _data(tensor: Any, datatype: Datatype, raw: bytes | None) -> TensorData:
     return PlainData(getattr(tensor.contents, CONTENTS[datatype]))
 
 
-def _wanted(output: Any) -> WantedOutput:
-    if output.parameters:
-        parameters = _plain(output.parameters)
-        check_no_shared_memory(parameters, f"output {shown(output.name)}")
-        check_no_classes(parameters, output.name)
-    return WantedOutput(output.name, True)
+def _wanted(output: Any, memory: CallerMemory) -> WantedOutput:
+    if not output.parameters:
+        return WantedOutput(output.name, True)
+    parameters = _plain(output.parameters)
+    check_no_classes(parameters, output.name)
+    return WantedOutput(output.name, True, memory.slot(parameters, f"output {shown(output.name)}"))
 
 
 def _plain(parameters: Any) -> dict[str, Any]:

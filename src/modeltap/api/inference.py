@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from modeltap.api.asgi import Answer, Receive, Scope, header, json_answer
 from modeltap.api.body import INLINE_BYTES, INLINE_PICTURE_BYTES, apart, parse_json, read_body
 from modeltap.api.codings import asked_coding, pack, unpack
@@ -26,6 +28,7 @@ from modeltap.api.inference_plans import Plan, Plans
 from modeltap.api.inference_request import InferRequest, parse_request
 from modeltap.api.inference_versions import InferenceVersions
 from modeltap.api.json_numbers import cut_arrays
+from modeltap.api.memory_regions import MemoryRegions
 from modeltap.batching.queue import BULK
 from modeltap.domain.signature import Batch
 from modeltap.errors import InvalidInput, MethodNotAllowed, NotFound, Unavailable
@@ -37,14 +40,17 @@ from modeltap.tasks.tensors import TASK
 MODELS = "/v2/models/"
 INFER = "/infer"
 MAX_HEAD_DIGITS = 12
-NO_SHARED_MEMORY = "shared memory is not read or written here; send tensors in the request"
+NO_CUDA_MEMORY = "the memory of GPUs is not read or written here; send tensors in the request"
+IN_MEMORY = b"shared_memory_region"
+FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via")
 
 
 class InferencePlane:
     """Answers everything under `/v2`."""
 
-    def __init__(self, plane: Plane, *, max_body_bytes: int) -> None:
+    def __init__(self, plane: Plane, regions: MemoryRegions, *, max_body_bytes: int) -> None:
         self._plane = plane
+        self._regions = regions
         self._versions = InferenceVersions(plane)
         self._max_body_bytes = max_body_bytes
 
@@ -90,6 +96,8 @@ class InferencePlane:
 
     def _new(self, call: Call, target: _Target, version: Version, body: bytes) -> Ready | None:
         head_bytes = target.head_bytes
+        if IN_MEMORY in body:  # where there may be much more than came with the request
+            return None
         request = parse_request(body, head_bytes=head_bytes)
         if len(body) > INLINE_PICTURE_BYTES and version.takes_pictures:
             return None
@@ -109,7 +117,7 @@ class InferencePlane:
         match parts:
             case []:
                 _takes(scope, "GET")
-                return json_answer(server_metadata())
+                return json_answer(server_metadata(has_shared_memory=self._regions.is_on))
             case ["health", "live" | "ready" as what]:
                 return json_answer({what: True})
             case ["models", "stats"]:
@@ -122,8 +130,10 @@ class InferencePlane:
                 return await self._model(name, wanted, rest, scope, receive, call)
             case ["repository", *rest]:
                 return await self._repository(rest, scope, receive, call)
-            case ["systemsharedmemory" | "cudasharedmemory", *rest] if rest:
-                return _shared_memory(rest[-1], scope)
+            case ["systemsharedmemory", *rest]:
+                return await self._system_memory(rest, scope, receive, call)
+            case ["cudasharedmemory", *rest] if rest:
+                return _cuda_memory(rest[-1], scope)
         raise _no_path(path)
 
     async def _model(self, name: str, wanted: str, rest: list[str], scope: Scope, receive: Receive, call: Call) -> Answer:
@@ -160,13 +170,21 @@ class InferencePlane:
         head_bytes = _head_bytes(header(scope, b"inference-header-content-length"))
         coding = asked_coding(header(scope, b"accept-encoding"))
         version = self._versions.find(call, name, wanted)
+        memory = self._regions.of(call, limit_bytes=self._max_body_bytes)
         with version.held():
 
             def read() -> Ready:
-                return self._ready(call, name, version, parse_request(body, head_bytes=head_bytes), coding)
+                request = parse_request(body, head_bytes=head_bytes, memory=memory)
+                return self._ready(call, name, version, request, coding)
 
             inline_bytes = INLINE_PICTURE_BYTES if version.takes_pictures else INLINE_BYTES
-            ready = await apart(len(body), read, inline_bytes=inline_bytes)
+            size_bytes = self._max_body_bytes if IN_MEMORY in body else len(body)
+            ready = await apart(size_bytes, read, inline_bytes=inline_bytes)
+            if memory.is_used and header(scope, b"idempotency-key") is not None:
+                raise InvalidInput(
+                    "a request with an Idempotency-Key has its tensors in itself: what is in shared memory may be another one"
+                    " when it is sent again"
+                )
             outputs = await self._plane.infer(call, ready.inputs, ready.rows)
             return await apart(sum(values.nbytes for values in outputs.values()), lambda: ready.show(outputs))
 
@@ -199,6 +217,34 @@ class InferencePlane:
             return answer
 
         return show
+
+    async def _system_memory(self, rest: list[str], scope: Scope, receive: Receive, call: Call) -> Answer:
+        name = ""
+        if rest[:1] == ["region"] and len(rest) == 3:
+            name, rest = rest[1], rest[2:]
+        match rest:
+            case ["status"]:
+                _takes(scope, "GET")
+                return json_answer(self._regions.listed(call, name))
+            case ["unregister"]:
+                _takes(scope, "POST")
+                await self._regions.forget(call, name)
+                return json_answer({})
+            case ["register"] if name:
+                _takes(scope, "POST")
+                asked = _region_of(await read_body(scope, receive, limit_bytes=INLINE_BYTES))
+                is_direct = all(header(scope, forwarded) is None for forwarded in FORWARDED)
+                await self._regions.register(
+                    call,
+                    name,
+                    key=asked.key,
+                    offset=asked.offset,
+                    byte_size=asked.byte_size,
+                    caller=scope["client"] if is_direct else None,
+                    server_port=scope["server"][1],
+                )
+                return json_answer({})
+        raise _no_path(scope["path"])
 
     async def _repository(self, rest: list[str], scope: Scope, receive: Receive, call: Call) -> Answer:
         match rest:
@@ -266,7 +312,7 @@ def unmanaged(name: str, what: str) -> str:
     )
 
 
-def _shared_memory(what: str, scope: Scope) -> Answer:
+def _cuda_memory(what: str, scope: Scope) -> Answer:
     """There are no regions, so that all of them are listed, or forgotten, at once."""
     if what == "status":
         _takes(scope, "GET")
@@ -274,7 +320,24 @@ def _shared_memory(what: str, scope: Scope) -> Answer:
     _takes(scope, "POST")
     if what == "unregister":
         return json_answer({})
-    raise InvalidInput(NO_SHARED_MEMORY)
+    raise InvalidInput(NO_CUDA_MEMORY)
+
+
+class _AskedRegion(msgspec.Struct):
+    """The body of a registration."""
+
+    key: str
+    byte_size: int
+    offset: int = 0
+
+
+def _region_of(body: bytes) -> _AskedRegion:
+    try:
+        return msgspec.convert(parse_json(body), _AskedRegion)
+    except msgspec.ValidationError as problem:
+        raise InvalidInput(
+            f'the body is such as {{"key": "/name", "offset": 0, "byte_size": 64}}: {str(problem).replace("`", "")}'
+        ) from None
 
 
 def _head_bytes(given: str | None) -> int | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from modeltap.api.asgi import Answer
 from modeltap.api.inference_request import InferRequest
+from modeltap.api.memory_slots import Slot
 from modeltap.data.cells import shown
 from modeltap.data.tensor_bytes import tensor_to_bytes
 from modeltap.domain.signature import Batch, Signature, TensorSpec
@@ -18,8 +19,17 @@ from modeltap.errors import InvalidValue, nearest
 OCTETS = b"application/octet-stream"
 HEAD_LENGTH = b"inference-header-content-length"
 
-PlannedOutputs = Sequence[tuple[TensorSpec, bool]]
-"""What is sent, in order, and whether it is sent as bytes."""
+
+class PlannedOutput(NamedTuple):
+    spec: TensorSpec
+    is_binary: bool
+    """Whether it is sent, or written, as bytes."""
+    slot: Slot | None = None
+    """Where it is written instead of being sent."""
+
+
+PlannedOutputs = Sequence[PlannedOutput]
+"""What is sent, in order."""
 
 _encode = msgspec.json.Encoder().encode
 _CUT = secrets.token_hex(12)
@@ -31,18 +41,19 @@ def plan_outputs(signature: Signature, request: InferRequest) -> PlannedOutputs:
     for FP16 that is not asked for as bytes."""
     wanted = request.outputs
     if wanted is None:
-        planned = [(spec, request.is_binary) for spec in signature.outputs]
+        planned = [PlannedOutput(spec, request.is_binary) for spec in signature.outputs]
     else:
         specs = {spec.name: spec for spec in signature.outputs}
         for output in wanted:
             if output.name not in specs:
                 raise InvalidValue(f"the model has no output {shown(output.name)}{nearest(output.name, specs)}")
         planned = [
-            (specs[output.name], request.is_binary if output.is_binary is None else output.is_binary) for output in wanted
+            PlannedOutput(specs[one.name], request.is_binary if one.is_binary is None else one.is_binary, one.slot)
+            for one in wanted
         ]
-        if len({spec.name for spec, _ in planned}) < len(planned):
+        if len({output.spec.name for output in planned}) < len(planned):
             raise InvalidValue("an output is asked for twice")
-    for spec, is_binary in planned:
+    for spec, is_binary, _ in planned:
         if spec.datatype == "FP16" and not is_binary:
             raise InvalidValue(
                 f"output '{spec.name}' is FP16, which has no form in JSON; ask for it as binary_data, or for other outputs"
@@ -64,18 +75,22 @@ class AnswerWriter:
         self._around: list[bytes] = []
 
     def write(self, outputs: Batch) -> Answer:
-        """The answer. A number that is not finite is null in JSON; as bytes it is what it is."""
+        """The answer; what belongs in shared memory is there. A number that is not finite is null in JSON; as bytes it is what
+        it is. Raises InvalidValue for an output that does not fit there, and as `Slot.write`."""
         pieces: list[bytes] = []
         parts: list[bytes] = []
         shapes: list[tuple[int, ...]] = []
         sizes: list[int] = []
-        for spec, is_binary in self._planned:
+        for spec, is_binary, slot in self._planned:
             values = outputs[spec.name]
             shapes.append(values.shape)
             if is_binary:
                 part = tensor_to_bytes(values)
-                parts.append(part)
                 sizes.append(len(part))
+                if slot is None:
+                    parts.append(part)
+                else:
+                    slot.write(spec.name, part)
                 if spec.datatype == "BYTES":  # which are as long as their texts
                     self._shapes = None
             else:
@@ -95,9 +110,11 @@ class AnswerWriter:
         """The JSON of the answer, cut where the numbers of each output stand."""
         left = iter(sizes)
         listed: list[dict[str, Any]] = []
-        for (spec, is_binary), shape in zip(self._planned, shapes, strict=True):
+        for (spec, is_binary, slot), shape in zip(self._planned, shapes, strict=True):
             told: dict[str, Any] = {"name": spec.name, "datatype": spec.datatype, "shape": shape}
-            if is_binary:
+            if slot is not None:
+                told["parameters"] = slot.told(next(left))
+            elif is_binary:
                 told["parameters"] = {"binary_data_size": next(left)}
             else:
                 told["data"] = _CUT

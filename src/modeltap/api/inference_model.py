@@ -12,13 +12,15 @@ from modeltap.serving.version import Version
 
 SERVER = "modeltap"
 EXTENSIONS = ("binary_tensor_data", "model_configuration", "parameters", "schedule_policy", "statistics")
+SHARED_MEMORY = "system_shared_memory"
 PLATFORM = "onnxruntime_onnx"
 BACKEND = "onnxruntime"
 _NOTHING = {"count": 0, "ns": 0}
 
 
-def server_metadata() -> dict[str, Any]:
-    return {"name": SERVER, "version": __version__, "extensions": list(EXTENSIONS)}
+def server_metadata(*, has_shared_memory: bool) -> dict[str, Any]:
+    extensions = [*EXTENSIONS, *([SHARED_MEMORY] if has_shared_memory else [])]
+    return {"name": SERVER, "version": __version__, "extensions": extensions}
 
 
 def version_number(version: Version) -> str:

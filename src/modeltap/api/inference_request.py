@@ -11,6 +11,7 @@ import msgspec
 
 from modeltap.api.body import check_json, parse_json
 from modeltap.api.json_numbers import cut_arrays, mark
+from modeltap.api.memory_slots import NO_MEMORY, CallerMemory, Slot
 from modeltap.api.tensor_data import BinaryData, JsonData, TensorData
 from modeltap.api.tensors import Tensor
 from modeltap.data.cells import shown
@@ -18,7 +19,6 @@ from modeltap.domain.signature import Datatype
 from modeltap.errors import InvalidInput, InvalidValue
 
 _NO_DATA = msgspec.Raw(b"")
-SHARED_MEMORY = "shared_memory_region"
 
 
 class _WireTensor(msgspec.Struct):
@@ -48,6 +48,8 @@ class WantedOutput(NamedTuple):
 
     name: str
     is_binary: bool | None = None
+    slot: Slot | None = None
+    """Where in shared memory it is to be written."""
 
 
 class InferRequest(NamedTuple):
@@ -68,10 +70,11 @@ class InferRequest(NamedTuple):
 _decode = msgspec.json.Decoder(_WireRequest).decode
 
 
-def parse_request(body: bytes, *, head_bytes: int | None = None) -> InferRequest:
-    """The request in a body whose first `head_bytes` are JSON (all, if None), and tensors the rest.
+def parse_request(body: bytes, *, head_bytes: int | None = None, memory: CallerMemory = NO_MEMORY) -> InferRequest:
+    """The request in a body whose first `head_bytes` are JSON (all, if None), and tensors the rest, or in the caller's memory.
 
-    Raises InvalidInput for what is no request, InvalidValue for a tensor whose data is not where it says.
+    Raises InvalidInput for what is no request, InvalidValue for a tensor whose data is not where it says, and what the memory
+    raises.
     """
     if head_bytes is not None and head_bytes > len(body):
         raise InvalidInput(f"Inference-Header-Content-Length is {head_bytes}, the whole body has {len(body)} bytes")
@@ -81,14 +84,14 @@ def parse_request(body: bytes, *, head_bytes: int | None = None) -> InferRequest
     tensors = []
     place = 0
     for one in wire.inputs:
-        data, place = _data(one, blocks, rest, place)
+        data, place = _data(one, blocks, rest, place, memory)
         tensors.append(Tensor(one.name, one.datatype, tuple(one.shape), data))
     if rest is not None and place != len(rest):
         raise InvalidInput(f"{len(rest) - place} bytes are left behind the tensors; their binary_data_size do not add up")
     return InferRequest(
         tensors,
         wire.id,
-        None if wire.outputs is None else [_wanted(output) for output in wire.outputs],
+        None if wire.outputs is None else [_wanted(output, memory) for output in wire.outputs],
         _flag(wire.parameters, "binary_data_output") or False,
         count_parameter(wire.parameters, "timeout"),
         count_parameter(wire.parameters, "priority"),
@@ -124,12 +127,18 @@ def _whole_envelope(head: bytes) -> _WireRequest:
         raise InvalidInput("the body is not JSON") from None
 
 
-def _data(tensor: _WireTensor, blocks: dict[bytes, bytes], rest: memoryview | None, place: int) -> tuple[TensorData, int]:
+def _data(
+    tensor: _WireTensor, blocks: dict[bytes, bytes], rest: memoryview | None, place: int, memory: CallerMemory
+) -> tuple[TensorData, int]:
     """The tensor's data, and where that of the next one begins among the bytes behind the JSON."""
     parameters = tensor.parameters
     name = shown(tensor.name)
     if parameters:
-        check_no_shared_memory(parameters, f"input {name}")
+        content = memory.content(parameters, f"input {name}")
+        if content is not None:
+            if len(tensor.data) or "binary_data_size" in parameters:
+                raise InvalidValue(f"input {name} is in shared memory, and in the request too; it is in one of them")
+            return BinaryData(content), place
         if "binary_data_size" in parameters:
             size = parameters["binary_data_size"]
             if not isinstance(size, int) or isinstance(size, bool) or size < 0:
@@ -153,19 +162,13 @@ def _data(tensor: _WireTensor, blocks: dict[bytes, bytes], rest: memoryview | No
     return JsonData(text if block is None else block, is_cut=block is not None), place
 
 
-def _wanted(output: _WireOutput) -> WantedOutput:
+def _wanted(output: _WireOutput, memory: CallerMemory) -> WantedOutput:
     parameters = output.parameters
     if not parameters:
         return WantedOutput(output.name)
-    check_no_shared_memory(parameters, f"output {shown(output.name)}")
     check_no_classes(parameters, output.name)
-    return WantedOutput(output.name, _flag(parameters, "binary_data"))
-
-
-def check_no_shared_memory(parameters: Any, what: str) -> None:
-    """Raises InvalidInput if the tensor is to be read from, or written to, memory of this machine."""
-    if SHARED_MEMORY in parameters:
-        raise InvalidInput(f"{what} is in shared memory, which is not read or written here; send it in the request")
+    slot = memory.slot(parameters, f"output {shown(output.name)}")
+    return WantedOutput(output.name, _flag(parameters, "binary_data") if slot is None else True, slot)
 
 
 def check_no_classes(parameters: Any, name: str) -> None:

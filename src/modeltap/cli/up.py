@@ -42,6 +42,10 @@ def up(
     unload_after_s: Annotated[float | None, typer.Option(help="Without a call, until a model is unloaded.")] = None,
     cors_origins: Annotated[str | None, typer.Option(help="Of pages that may call, separated by commas.")] = None,
     trusted_proxies: Annotated[str | None, typer.Option(help="Whose X-Forwarded-* headers are believed.")] = None,
+    shared_memory: Annotated[
+        bool | None,
+        typer.Option(help="Take tensors in the memory of this machine.", show_default="where only this machine calls"),
+    ] = None,
     upstream_hosts: Annotated[str | None, typer.Option(help="That deployments may lead to, separated by commas.")] = None,
     upstream_programs: Annotated[str | None, typer.Option(help="That deployments may start.")] = None,
     job_slots: Annotated[int | None, typer.Option(min=1, help="Jobs that run at a time.")] = None,
@@ -79,6 +83,7 @@ def up(
         unload_after_s=unload_after_s,
         cors_origins=cors_origins,
         trusted_proxies=trusted_proxies,
+        shared_memory=shared_memory,
         upstream_hosts=upstream_hosts,
         upstream_programs=upstream_programs,
         job_slots=job_slots,

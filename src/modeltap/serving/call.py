@@ -60,6 +60,7 @@ class Call:
         "idempotency",
         "lead",
         "num_forwarded",
+        "peer",
         "principal",
         "priority",
         "queue_s",
@@ -82,6 +83,7 @@ class Call:
         idempotency: Any = None,
         deadline_s: float | None = None,
         priority: Literal[0, 1] = 0,
+        peer: str = "",
     ) -> None:
         self.principal = principal
         self.request_id = request_id
@@ -91,6 +93,8 @@ class Call:
         self.deadline_s = deadline_s
         """Monotonic; None is the deployment's own."""
         self.priority = priority
+        self.peer = peer
+        """Where a caller by gRPC is, in its words."""
         self.deployment: Deployment | None = None
         self.version: AnyVersion | None = None
         self.lead: Lead | None = None

@@ -12,6 +12,7 @@ from modeltap.api.explain import ExplainPlane
 from modeltap.api.guard import Guard
 from modeltap.api.hot import HotPath
 from modeltap.api.inference import InferencePlane
+from modeltap.api.memory_regions import MemoryRegions
 from modeltap.api.openai.dispatch import Dispatch
 from modeltap.api.openai.routes import model_routes
 from modeltap.api.predict import PredictPlane
@@ -29,6 +30,8 @@ from modeltap.settings import Settings
 from modeltap.storage.artifacts import ArtifactStore
 from modeltap.storage.claims import Claims
 from modeltap.storage.segments import USAGE_FOLDER
+from modeltap.storage.shared_memory import REGIONS_FILE, SharedMemory
+from modeltap.wiring.listening import may_share_memory
 from modeltap.wiring.metering import Metering
 
 if TYPE_CHECKING:
@@ -60,7 +63,8 @@ class DataSide:
         )
         self.plane = Plane(self.router, limits, metering.meter, metering.commit, wall=wall)
         predict = PredictPlane(self.plane, max_body_bytes=settings.max_body_bytes)
-        inference = InferencePlane(self.plane, max_body_bytes=settings.max_body_bytes)
+        self.regions = MemoryRegions(SharedMemory(settings.home / REGIONS_FILE) if may_share_memory(settings) else None)
+        inference = InferencePlane(self.plane, self.regions, max_body_bytes=settings.max_body_bytes)
         bounds = Bounds(settings.explain_max_rows, settings.explain_max_instances, settings.explain_deadline_s)
         explaining = Explaining(self.plane, limits, metering.meter, artifacts.paths, bounds, wall=wall)
         explain = ExplainPlane(self.plane, explaining, max_body_bytes=settings.max_body_bytes)
@@ -72,10 +76,10 @@ class DataSide:
         )
         self.hot = HotPath(self.guard, self.plane, self.activity, watch, predict=predict, inference=inference)
 
-    def open_call(self, presented: str | None, request_id: str | None, _peer: str) -> Call:
+    def open_call(self, presented: str | None, request_id: str | None, peer: str) -> Call:
         """A call that came by gRPC. Raises Unauthenticated."""
         principal = self.guard.principal(presented)
-        return Call(principal, request_id_of(request_id), started_s=time.monotonic())
+        return Call(principal, request_id_of(request_id), started_s=time.monotonic(), peer=peer)
 
     async def publish(self, snapshot: DeploymentSnapshot) -> None:
         """Keys hold at once; deployments when they are loaded."""

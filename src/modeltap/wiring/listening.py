@@ -65,6 +65,13 @@ def grpc_port_of(settings: Settings, http_port: int) -> int:
     return 0 if settings.port == 0 or http_port == 65535 else http_port + 1
 
 
+def may_share_memory(settings: Settings) -> bool:
+    """Whether callers may name shared memory: as it is set, else where only this machine reaches the server, and no proxy."""
+    if settings.shared_memory is not None:
+        return settings.shared_memory
+    return is_loopback(settings.host) and not settings.trusted_proxies
+
+
 def is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -102,6 +102,7 @@ class Site:
             self.data.open_call,
             self._watching.watch,
             self.data.activity,
+            self.data.regions,
             max_body_bytes=settings.max_body_bytes,
             tls_cert=settings.tls_cert,
             tls_key=settings.tls_key,
