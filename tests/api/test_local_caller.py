@@ -11,7 +11,7 @@ import pytest
 
 from modeltap.api.local_caller import parse_peer, user_of
 
-NOBODY = 65534
+ANOTHER = 54321
 CONNECT = """
 import encodings.idna, os, socket, sys
 os.setuid({user})  # who may not read the libraries of who started it
@@ -42,12 +42,25 @@ def test_a_process_of_another_user_is_told_apart():
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(30.0)
         port = server.getsockname()[1]
-        code = CONNECT.format(user=NOBODY, port=port)
+        code = CONNECT.format(user=ANOTHER, port=port)
         with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as process:
             connection, peer = server.accept()
             with connection:
-                assert user_of(peer, port) == NOBODY
+                assert user_of(peer, port) == ANOTHER
             process.communicate()
+
+
+def test_who_has_hung_up_is_nobody():
+    """The table has 0, which is root's number, for a connection that its process closed."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        for hang_up in (lambda caller: caller.shutdown(socket.SHUT_WR), lambda caller: caller.close()):
+            with socket.create_connection(("127.0.0.1", port)) as caller:
+                connection, peer = server.accept()
+                with connection:
+                    hang_up(caller)
+                    assert connection.recv(1) == b""
+                    assert user_of(peer, port) is None
 
 
 @pytest.mark.parametrize(

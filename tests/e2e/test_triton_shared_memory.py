@@ -18,7 +18,7 @@ from triton_scenes import INPUT0, INPUT1, Address, check
 from tritonclient.utils import InferenceServerException, shared_memory
 
 SIZE = INPUT0.nbytes
-NOBODY = 65534
+ANOTHER = 54321
 
 
 class Shared(NamedTuple):
@@ -178,7 +178,7 @@ def test_only_a_process_that_could_open_the_memory_itself_registers_it(served, a
             " c.request('POST', sys.argv[3], sys.argv[4], {'x-api-key': sys.argv[5]}); r = c.getresponse();"
             " print(r.status, r.read().decode())"
         )
-        asked = [str(NOBODY), address.http, path, httpx.Request("POST", "http://a", json=body).content.decode(), address.key]
+        asked = [str(ANOTHER), address.http, path, httpx.Request("POST", "http://a", json=body).content.decode(), address.key]
         told = subprocess.run([sys.executable, "-c", code, *asked], capture_output=True, text=True, check=True).stdout
         assert told.startswith("403") and "belongs to another user" in told
 

@@ -11,13 +11,17 @@ Address = tuple[str, int]
 """Host and port."""
 
 TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
-_LOCAL, _REMOTE, _USER = 1, 2, 7
+_LOCAL, _REMOTE, _STATE, _USER = 1, 2, 3, 7
+_ESTABLISHED = "01"
+"""Of one that its process has closed the table has no user any more, but 0, which is root's number."""
+_UNKNOWN_USER = 65534
+"""The system's number for users that it has no number for, in a container: all of them."""
 _WORD = 8
 """Digits of a word; addresses are written word by word, each as the processor has it."""
 
 
 def user_of(caller: Address, server_port: int, *, tables: tuple[str, ...] = TABLES) -> int | None:
-    """The user's number; None for who is not on this machine, or not seen. Blocks for as long as the tables are.
+    """The user's number; None for who is not on this machine, not seen, or has hung up. Blocks for as long as the tables are.
 
     A connection is known by both its ends: another user may have the same port towards another server.
     """
@@ -35,9 +39,11 @@ def user_of(caller: Address, server_port: int, *, tables: tuple[str, ...] = TABL
             continue
         for line in lines:
             fields = line.split()
-            if _port(fields[_LOCAL]) == caller[1] and _port(fields[_REMOTE]) == server_port and _host(fields[_LOCAL]) == host:
-                found.add(int(fields[_USER]))
-    return found.pop() if len(found) == 1 else None
+            ports = _port(fields[_LOCAL]), _port(fields[_REMOTE])
+            if ports == (caller[1], server_port) and _host(fields[_LOCAL]) == host:
+                found.add(int(fields[_USER]) if fields[_STATE] == _ESTABLISHED else _UNKNOWN_USER)
+    user = found.pop() if len(found) == 1 else _UNKNOWN_USER
+    return None if user == _UNKNOWN_USER else user
 
 
 def parse_peer(peer: str) -> Address | None:
