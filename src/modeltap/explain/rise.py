@@ -16,9 +16,8 @@ from modeltap.explain.picture import PicturePlayers
 from modeltap.explain.steps import Asked, Floats, Steps, Target, at_once
 
 CELLS = 7
-"""A mask is drawn as so many cells a side, enlarged, and shifted by less than a cell."""
-PIXELS_A_CELL = 3
-"""At least; of a small picture the cells are fewer."""
+"""A mask is drawn as so many cells a side, enlarged, and shifted by less than a cell; as many as there are pixels, if those are
+fewer."""
 
 
 def rise(players: PicturePlayers, target: Target, *, masks: int, seed: int) -> Steps[Floats]:
@@ -60,7 +59,7 @@ class _Seen:
 
 def draw_masks(chance: np.random.Generator, num: int, height: int, width: int) -> Any:
     """float32 (num, H, W) from 0 to 1: cells that are shown or not with equal chance, enlarged and smoothed between them."""
-    cells = max(2, min(CELLS, min(height, width) // PIXELS_A_CELL))
+    cells = max(2, min(CELLS, height, width))
     grid = (chance.random((num, cells + 1, cells + 1)) < 0.5).astype(np.float32)
     shift_y, shift_x = (chance.random(num).astype(np.float32) for _ in range(2))
     across = [_weights(shift, extent, cells) for shift, extent in ((shift_y, height), (shift_x, width))]
