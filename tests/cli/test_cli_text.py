@@ -158,6 +158,8 @@ def test_a_broken_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         ("table", {"name": "y", "histogram": {}}, "modeltap train d --task tabular-regression"),
         ("images", {"name": "y", "classes": []}, "modeltap train d --task image-classification"),
         ("table", None, "modeltap train d --task tabular-classification --target COLUMN"),
+        ("texts", {"name": "y", "classes": []}, "modeltap train d --task text-classification"),
+        ("texts", None, "modeltap train d --task text-generation"),
     ],
 )
 def test_the_next_command_fits_the_data(form: str, target: dict[str, object] | None, command: str) -> None:

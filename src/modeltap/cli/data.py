@@ -111,7 +111,7 @@ def next_step(dataset: Dataset) -> str:
     """The command that trains on it, with the task that its form and its target suggest."""
     target = (dataset.profile or {}).get("target")
     if dataset.schema.form == "texts":
-        return f"modeltap train {dataset.name} --task text-generation"
+        return f"modeltap train {dataset.name} --task {'text-classification' if target else 'text-generation'}"
     if dataset.schema.form in ("images", "arrays"):
         task = "image-classification"
     elif target is not None and "classes" not in target:

@@ -16,7 +16,8 @@ MAX_POINTS = 200
 MAX_CURVES = 10
 """With more classes than this, the most frequent ones have curves."""
 MAX_SCATTER = 2000
-NUM_RESIDUAL_BINS = 40
+RESIDUAL_BINS = (8, 40)
+"""Twice the root of the number of rows, but so many at least and at most."""
 LARGEST_RESIDUAL = 1e100
 
 
@@ -112,7 +113,9 @@ def regression_curves(value_N: Floats, target_N: Floats, *, seed: int) -> Curves
     kept = np.arange(len(value_N))
     if len(kept) > MAX_SCATTER:
         kept = np.sort(np.random.default_rng(seed).choice(len(kept), MAX_SCATTER, replace=False))
-    counts, edges = np.histogram(residual_N, bins=NUM_RESIDUAL_BINS, range=(low, high))
+    least, most = RESIDUAL_BINS
+    num_bins = min(most, max(least, round(2 * len(residual_N) ** 0.5)))
+    counts, edges = np.histogram(residual_N, bins=num_bins, range=(low, high))
     residuals = Residuals(
         predicted=value_N[kept].tolist(),
         actual=target_N[kept].tolist(),

@@ -13,6 +13,7 @@ from modeltap.evaluation.result import Evaluation
 from modeltap.evaluation.svg import ACCENT, MUTED, SERIES, SURFACE, Chart, draw_svg, printable
 
 MAX_MARKED_EPOCHS = 40
+FEW_POINTS = 200
 WIDTH_IN, HEIGHT_IN, SQUARE_HEIGHT_IN = 6.2, 3.8, 5.0
 
 Lines = dict[str, list[tuple[float, float]]]
@@ -150,17 +151,19 @@ def _calibration_chart(bins: list[CalibrationBin]) -> Chart:
 
 
 def _prediction_chart(residuals: Residuals, num_rows: int) -> Chart:
+    shown = len(residuals.actual)
+
     def paint(figure: Any) -> None:
         axes = figure.add_subplot()
         low = min(*residuals.actual, *residuals.predicted)
         high = max(*residuals.actual, *residuals.predicted)
-        axes.plot(residuals.actual, residuals.predicted, ".", color=SERIES[0], markersize=5, alpha=0.45, markeredgewidth=0)
+        size, alpha = (8, 0.7) if shown <= FEW_POINTS else (5, 0.45)
+        axes.plot(residuals.actual, residuals.predicted, ".", color=SERIES[0], markersize=size, alpha=alpha, markeredgewidth=0)
         axes.plot([low, high], [low, high], color=MUTED, linewidth=1, linestyle=(0, (4, 4)))
         _group_digits(axes.xaxis, low, high)
         _group_digits(axes.yaxis, low, high)
         axes.set(xlabel="actual", ylabel="predicted")
 
-    shown = len(residuals.actual)
     sample = f" A sample of {shown:,} of {num_rows:,} rows." if shown < num_rows else ""
     svg = draw_svg(paint, name="predictions", alt="Predicted by actual values", width_in=WIDTH_IN, height_in=SQUARE_HEIGHT_IN)
     return Chart("Predicted and actual", f"On the dashed line a prediction is exact.{sample}", svg)
@@ -170,6 +173,8 @@ def _residual_chart(residuals: Residuals) -> Chart:
     edges = np.asarray(residuals.bin_edges)
 
     def paint(figure: Any) -> None:
+        from matplotlib.ticker import MaxNLocator
+
         axes = figure.add_subplot()
         axes.bar(
             edges[:-1], residuals.bin_counts, width=np.diff(edges), align="edge",
@@ -177,6 +182,7 @@ def _residual_chart(residuals: Residuals) -> Chart:
         )  # fmt: skip
         axes.axvline(0, color=MUTED, linewidth=1, linestyle=(0, (4, 4)))
         _group_digits(axes.xaxis, edges[0], edges[-1])
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         _group_digits(axes.yaxis, 0, max(residuals.bin_counts))
         axes.set(xlabel="predicted - actual", ylabel="rows")
 
