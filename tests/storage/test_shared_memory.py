@@ -148,6 +148,15 @@ def test_one_may_have_so_many_and_those_that_are_gone_do_not_count(memory, folde
     assert [one.name for one in memory.listed(OWNER)] == ["a", "b"]
 
 
+@pytest.mark.parametrize("left", [b"", b'{"default/key-1": {"r"', b'{"default/key-1": 1}'])
+def test_a_file_that_was_not_written_whole_is_no_regions(memory, tmp_path, left):
+    add(memory)
+    (tmp_path / "regions.json").write_bytes(left)
+    assert memory.listed(OWNER) == []
+    add(memory)
+    assert len(memory.listed(OWNER)) == 1
+
+
 ADD_TEN = """
 import sys
 from pathlib import Path

@@ -176,7 +176,7 @@ class SharedMemory:
             if read_at != self._read_at:
                 self._known = msgspec.json.decode(self._path.read_bytes(), type=Known)
                 self._read_at = read_at
-        except FileNotFoundError:
+        except (FileNotFoundError, msgspec.DecodeError):  # not written whole before the power went; the memory is gone, too
             self._known, self._read_at = {}, ()
         return self._known
 
