@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from modeltap.api.local_caller import parse_peer, user_of
+from modeltap.api.local_caller import is_forwarded, parse_peer, user_of
 
 ANOTHER = 54321
 CONNECT = """
@@ -30,11 +30,14 @@ def test_a_process_of_this_user_is_known(listens, calls):
         with socket.create_connection((calls, port)):
             connection, peer = server.accept()
             with connection:
-                assert user_of(peer[:2], port) == os.getuid()
-                assert user_of(peer[:2], port + 1) is None, "it is known by both ends"
-                assert user_of(("10.0.0.1", peer[1]), port) is None, "another machine"
-                assert user_of(("", 0), port) is None, "a Unix socket"
-                assert user_of(peer[:2], port, tables=("/proc/net/absent",)) is None
+                own = (listens, port)
+                assert user_of(peer[:2], own) == os.getuid()
+                assert user_of(peer[:2], (listens, port + 1)) is None, "it is known by both ends"
+                assert user_of(peer[:2], ("127.0.0.3", port)) is None, "and by both addresses"
+                assert user_of(("10.0.0.1", peer[1]), own) is None, "another machine"
+                assert user_of(peer[:2], ("0.0.0.0", port)) is None, "any address is none"
+                assert user_of(("", 0), own) is None, "a Unix socket"
+                assert user_of(peer[:2], own, tables=("/proc/net/absent",)) is None
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may become another user")
@@ -46,7 +49,7 @@ def test_a_process_of_another_user_is_told_apart():
         with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as process:
             connection, peer = server.accept()
             with connection:
-                assert user_of(peer, port) == ANOTHER
+                assert user_of(peer, ("127.0.0.1", port)) == ANOTHER
             process.communicate()
 
 
@@ -60,7 +63,31 @@ def test_who_has_hung_up_is_nobody():
                 with connection:
                     hang_up(caller)
                     assert connection.recv(1) == b""
-                    assert user_of(peer, port) is None
+                    assert user_of(peer, ("127.0.0.1", port)) is None
+
+
+def test_a_connection_of_the_same_port_to_another_address_says_nothing():
+    """It has no process behind it until it is accepted, and its row may say root."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as caller, socket.socket() as other:
+        port = server.getsockname()[1]
+        with socket.create_server(("127.0.0.2", port)):
+            for one in (caller, other):
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            caller.bind(("127.0.0.1", 0))
+            caller.connect(("127.0.0.1", port))
+            connection, peer = server.accept()
+            with connection:
+                caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                caller.close()
+                other.bind(peer)
+                other.connect(("127.0.0.2", port))
+                assert user_of(peer, ("127.0.0.1", port)) is None
+                assert user_of(peer, ("127.0.0.2", port)) == os.getuid()
+
+
+@pytest.mark.parametrize("names", [["via"], ["host", "x-forwarded-for"], ["x-forwarded-proto"], ["cf-connecting-ip"]])
+def test_what_a_proxy_passed_on(names):
+    assert is_forwarded(names) and not is_forwarded(["host", "x-api-key", "forward"])
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,11 @@ def test_what_does_not_fit_is_told_and_the_memory_is_left(shared, served):
     before = bytes(shared.memory._mpsm_handle.buf)
     with pytest.raises(InferenceServerException, match="output 'OUTPUT0' has 64 bytes; its shared_memory_byte_size is 60"):
         shared.client.infer("simple", shared.inputs(in_memory=()), outputs=shared.outputs(size=60))
-    assert bytes(shared.memory._mpsm_handle.buf) == before
+    outputs = shared.outputs()
+    outputs[1].set_shared_memory("tensors", 0, offset=3 * SIZE)
+    with pytest.raises(InferenceServerException, match="output 'OUTPUT1' has 64 bytes; its shared_memory_byte_size is 0"):
+        shared.client.infer("simple", shared.inputs(in_memory=()), outputs=outputs)
+    assert bytes(shared.memory._mpsm_handle.buf) == before, "what fits is not there either: it was not charged"
     beyond = shared.inputs()
     beyond[1].set_shared_memory("tensors", SIZE, offset=4 * SIZE - 1)
     with pytest.raises(InferenceServerException, match="input 'INPUT1' ends at byte 319 of region 'tensors', which has 256"):
@@ -169,8 +173,18 @@ def test_only_a_process_that_could_open_the_memory_itself_registers_it(served, a
     for forwarded in ("x-forwarded-for", "via"):
         answer = served.client.post(path, json=body, headers={forwarded: "10.0.0.1"})
         assert answer.status_code == 403 and "without a proxy" in answer.json()["error"]
-    for wrong in ({"key": shared.key}, {**body, "byte_size": "64"}, [], {**body, "offset": -1}):
+    with (
+        pytest.raises(InferenceServerException, match="without a proxy"),
+        grpc_client.InferenceServerClient(address.grpc) as passed_on,
+    ):
+        headers = {**address.headers, "x-forwarded-for": "10.0.0.1"}
+        passed_on.register_system_shared_memory("tensors", shared.key, SIZE, headers=headers)
+    huge = int("9" * 4300)
+    for wrong in ({"key": shared.key}, {**body, "byte_size": "64"}, [], {**body, "offset": -1}, {**body, "offset": huge}):
         assert served.client.post(path, json=wrong).status_code == 400
+    region = {"shared_memory_region": "tensors", "shared_memory_byte_size": huge, "shared_memory_offset": huge}
+    asked = {"inputs": [{"name": "INPUT0", "datatype": "INT32", "shape": [1, 16], "parameters": region}]}
+    assert served.client.post("/v2/models/simple/infer", json=asked).status_code == 400
     if os.getuid() == 0:
         code = (
             "import encodings.idna, http.client, os, sys; os.setuid(int(sys.argv[1]));"

@@ -253,3 +253,13 @@ def test_a_form_that_takes_long_to_read_lets_others_through(door: FaultServer) -
     asking.start()
     assert p99_s(door) < 0.5
     asking.join()
+
+
+@pytest.mark.parametrize("path", [PREDICT, INFER])
+def test_bodies_that_were_refused_are_not_kept(door: FaultServer, path: str) -> None:
+    """Thirty of eight megabytes."""
+    body = b'{"instances": [' + b" " * (8 << 20)
+    with Growth(door) as growth:
+        for _ in range(30):
+            assert ask(door, request(door, path, body)).status == 400
+    assert growth.megabytes < 100

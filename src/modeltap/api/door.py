@@ -213,9 +213,13 @@ def _was_charged(call: Call, problem: ModeltapError) -> bool:
 
 
 def named(failure: Exception, request_id: str) -> ModeltapError:
-    """The failure itself if it has a name; else one that says nothing of the inside, which goes to the log."""
+    """The failure itself if it has a name; else one that says nothing of the inside, which goes to the log.
+
+    It forgets where it came from: who catches it holds it, and it would hold whom it passed on its way, with the request's
+    body, in a circle that is found late.
+    """
     if isinstance(failure, ModeltapError):
-        return failure
+        return failure.with_traceback(None)
     _log.error("request %s failed", request_id, exc_info=failure)
     return Broken(UNKNOWN["detail"])
 

@@ -16,6 +16,7 @@ from modeltap.api.door import named
 from modeltap.api.grpc_calls import InferenceCalls, Method
 from modeltap.api.grpc_status import Metadata, retry_metadata, status_name
 from modeltap.api.guard import NO_KEY, key_of_authorization
+from modeltap.api.local_caller import is_forwarded
 from modeltap.api.memory_regions import MemoryRegions
 from modeltap.api.problems import status_of
 from modeltap.api.request_id import request_id_of
@@ -92,7 +93,7 @@ class GrpcServer:
             bound = 0
         if not bound:
             raise Conflict(f"port {port} on {host} is taken; choose another with --grpc-port, or 0 for a free one")
-        self._calls.port = int(bound)
+        self._calls.address = (host, int(bound))
         await self._server.start()
         return int(bound)
 
@@ -178,7 +179,8 @@ class GrpcServer:
         """The call of who presents the key. Raises Unauthenticated."""
         given = exchange.given
         key = given.get("x-api-key") or key_of_authorization(given.get("authorization"))
-        call = exchange.call = self._open_call(key, exchange.request_id, exchange.context.peer())
+        peer = "" if is_forwarded(given) else exchange.context.peer()
+        call = exchange.call = self._open_call(key, exchange.request_id, peer)
         if call.principal.key == ANONYMOUS_KEY_ID and exchange.method not in PUBLIC_METHODS:
             raise Unauthenticated(NO_KEY)
         left_s = exchange.context.time_remaining()

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from modeltap.api.body import INLINE_BYTES, apart
-from modeltap.api.grpc_tensors import read_request, write_response
+from modeltap.api.grpc_tensors import is_in_memory, read_request, write_response
 from modeltap.api.inference import NO_CUDA_MEMORY, hurry, unmanaged
 from modeltap.api.inference_answer import plan_outputs
 from modeltap.api.inference_model import (
@@ -18,8 +18,8 @@ from modeltap.api.inference_model import (
     version_number,
 )
 from modeltap.api.inference_versions import InferenceVersions
-from modeltap.api.local_caller import parse_peer
-from modeltap.api.memory_regions import MemoryRegions
+from modeltap.api.local_caller import Address, parse_peer
+from modeltap.api.memory_regions import MemoryRegions, write_outputs
 from modeltap.errors import InvalidInput, NotFound, Unavailable
 from modeltap.serving.call import Call
 from modeltap.serving.plane import Plane
@@ -35,7 +35,7 @@ class InferenceCalls:
         self._plane = plane
         self._regions = regions
         self._max_body_bytes = max_body_bytes
-        self.port = 0
+        self.address: Address = ("", 0)
         """Where callers are connected to, once it listens."""
         self._versions = InferenceVersions(plane)
         self.methods: dict[str, Method] = {
@@ -66,13 +66,15 @@ class InferenceCalls:
         version = self._versions.find(call, name, request.model_version)
         with version.held():
             memory = self._regions.of(call, limit_bytes=self._max_body_bytes)
-            asked = await apart(request.ByteSize(), lambda: read_request(request, memory))
+            size_bytes = self._max_body_bytes if is_in_memory(request) else request.ByteSize()
+            asked = await apart(size_bytes, lambda: read_request(request, memory))
             size_bytes = request.ByteSize() + memory.read_bytes
             planned = plan_outputs(version.signature, asked)
             reader = self._versions.reader(version)
             inputs, rows = await apart(size_bytes, lambda: reader.read(asked.tensors))
             hurry(call, asked)
             outputs = await self._plane.infer(call, inputs, rows)
+            await write_outputs(self._plane, call, memory, outputs)
             number = version_number(version)
             response = message_class("ModelInferResponse")(model_name=name, model_version=number, id=request.id)
             size_bytes = sum(values.nbytes for values in outputs.values())
@@ -119,7 +121,7 @@ class InferenceCalls:
             offset=request.offset,
             byte_size=request.byte_size,
             caller=parse_peer(call.peer),
-            server_port=self.port,
+            server=self.address,
         )
         return _message("SystemSharedMemoryRegisterResponse", {})
 

@@ -11,7 +11,7 @@ from modeltap.api.inference_request import (
     check_no_classes,
     count_parameter,
 )
-from modeltap.api.memory_slots import NO_MEMORY, CallerMemory
+from modeltap.api.memory_slots import NO_MEMORY, REGION, CallerMemory
 from modeltap.api.tensor_data import BinaryData, PlainData, TensorData
 from modeltap.api.tensors import Tensor
 from modeltap.data.cells import shown
@@ -36,6 +36,11 @@ CONTENTS: dict[Datatype, str] = {
 """Which field of a tensor's contents holds its values; FP16 has none."""
 
 DATATYPES = frozenset(get_args(Datatype))
+
+
+def is_in_memory(message: Any) -> bool:
+    """Whether a tensor of a ModelInferRequest is to be read from shared memory."""
+    return any(REGION in tensor.parameters for tensor in message.inputs)
 
 
 def read_request(message: Any, memory: CallerMemory = NO_MEMORY) -> InferRequest:
@@ -65,13 +70,12 @@ def read_request(message: Any, memory: CallerMemory = NO_MEMORY) -> InferRequest
 
 
 def write_response(response: Any, planned: PlannedOutputs, outputs: Batch) -> Any:
-    """The ModelInferResponse, filled with the outputs as raw contents. Raises as `Slot.write`."""
+    """The ModelInferResponse, filled with the outputs as raw contents; of what is in shared memory it says where."""
     for spec, _, slot in planned:
         values = outputs[spec.name]
         told = response.outputs.add(name=spec.name, datatype=spec.datatype, shape=values.shape)
         content = tensor_to_bytes(values)
         if slot is not None:
-            slot.write(spec.name, content)
             for name, value in slot.told(len(content)).items():
                 setattr(told.parameters[name], "string_param" if isinstance(value, str) else "int64_param", value)
             content = b""  # so that the next one's content has the next one's place
@@ -109,7 +113,7 @@ def _wanted(output: Any, memory: CallerMemory) -> WantedOutput:
         return WantedOutput(output.name, True)
     parameters = _plain(output.parameters)
     check_no_classes(parameters, output.name)
-    return WantedOutput(output.name, True, memory.slot(parameters, f"output {shown(output.name)}"))
+    return WantedOutput(output.name, True, memory.output(parameters, output.name))
 
 
 def _plain(parameters: Any) -> dict[str, Any]:

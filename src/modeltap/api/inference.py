@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -28,7 +28,9 @@ from modeltap.api.inference_plans import Plan, Plans
 from modeltap.api.inference_request import InferRequest, parse_request
 from modeltap.api.inference_versions import InferenceVersions
 from modeltap.api.json_numbers import cut_arrays
-from modeltap.api.memory_regions import MemoryRegions
+from modeltap.api.local_caller import is_forwarded
+from modeltap.api.memory_regions import MemoryRegions, write_outputs
+from modeltap.api.memory_slots import MAX_BYTES
 from modeltap.batching.queue import BULK
 from modeltap.domain.signature import Batch
 from modeltap.errors import InvalidInput, MethodNotAllowed, NotFound, Unavailable
@@ -42,7 +44,6 @@ INFER = "/infer"
 MAX_HEAD_DIGITS = 12
 NO_CUDA_MEMORY = "the memory of GPUs is not read or written here; send tensors in the request"
 IN_MEMORY = b"shared_memory_region"
-FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via")
 
 
 class InferencePlane:
@@ -186,6 +187,7 @@ class InferencePlane:
                     " when it is sent again"
                 )
             outputs = await self._plane.infer(call, ready.inputs, ready.rows)
+            await write_outputs(self._plane, call, memory, outputs)
             return await apart(sum(values.nbytes for values in outputs.values()), lambda: ready.show(outputs))
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
@@ -233,7 +235,7 @@ class InferencePlane:
             case ["register"] if name:
                 _takes(scope, "POST")
                 asked = _region_of(await read_body(scope, receive, limit_bytes=INLINE_BYTES))
-                is_direct = all(header(scope, forwarded) is None for forwarded in FORWARDED)
+                is_direct = not is_forwarded(name.decode("latin-1").lower() for name, _ in scope["headers"])
                 await self._regions.register(
                     call,
                     name,
@@ -241,7 +243,7 @@ class InferencePlane:
                     offset=asked.offset,
                     byte_size=asked.byte_size,
                     caller=scope["client"] if is_direct else None,
-                    server_port=scope["server"][1],
+                    server=scope["server"],
                 )
                 return json_answer({})
         raise _no_path(scope["path"])
@@ -323,12 +325,15 @@ def _cuda_memory(what: str, scope: Scope) -> Answer:
     raise InvalidInput(NO_CUDA_MEMORY)
 
 
+_Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_BYTES)]
+
+
 class _AskedRegion(msgspec.Struct):
     """The body of a registration."""
 
     key: str
-    byte_size: int
-    offset: int = 0
+    byte_size: _Count
+    offset: _Count = 0
 
 
 def _region_of(body: bytes) -> _AskedRegion:

@@ -75,8 +75,8 @@ class AnswerWriter:
         self._around: list[bytes] = []
 
     def write(self, outputs: Batch) -> Answer:
-        """The answer; what belongs in shared memory is there. A number that is not finite is null in JSON; as bytes it is what
-        it is. Raises InvalidValue for an output that does not fit there, and as `Slot.write`."""
+        """The answer; of what is in shared memory it says where. A number that is not finite is null in JSON; as bytes it is
+        what it is."""
         pieces: list[bytes] = []
         parts: list[bytes] = []
         shapes: list[tuple[int, ...]] = []
@@ -89,8 +89,6 @@ class AnswerWriter:
                 sizes.append(len(part))
                 if slot is None:
                     parts.append(part)
-                else:
-                    slot.write(spec.name, part)
                 if spec.datatype == "BYTES":  # which are as long as their texts
                     self._shapes = None
             else:

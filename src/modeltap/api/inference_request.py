@@ -167,7 +167,7 @@ def _wanted(output: _WireOutput, memory: CallerMemory) -> WantedOutput:
     if not parameters:
         return WantedOutput(output.name)
     check_no_classes(parameters, output.name)
-    slot = memory.slot(parameters, f"output {shown(output.name)}")
+    slot = memory.output(parameters, output.name)
     return WantedOutput(output.name, _flag(parameters, "binary_data") if slot is None else True, slot)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from modeltap.data.cells import shown
+from modeltap.data.tensor_bytes import tensor_to_bytes
+from modeltap.domain.signature import Batch
 from modeltap.domain.tenant import Principal
 from modeltap.errors import InvalidInput, InvalidValue, TooLarge
 from modeltap.storage.shared_memory import Region, SharedMemory
@@ -13,6 +15,8 @@ from modeltap.storage.shared_memory import Region, SharedMemory
 REGION = "shared_memory_region"
 OFFSET = "shared_memory_offset"
 BYTE_SIZE = "shared_memory_byte_size"
+MAX_BYTES = 2**62
+"""Two of these have a sum that fits into 64 bits."""
 OFF = (
     "shared memory is not read or written here; send tensors in the request, or start the server with --shared-memory and call"
     " it from the same machine"
@@ -34,13 +38,13 @@ class Slot:
         """What stands there now. Raises NotFound, InvalidValue."""
         return self._memory.read(self._region, self._offset, self.size_bytes)
 
-    def write(self, name: str, content: bytes) -> None:
-        """The output's bytes stand there. Raises as `read`, and if they do not fit."""
-        if len(content) > self.size_bytes:
-            raise InvalidValue(
-                f"output {shown(name)} has {len(content):,} bytes; its {BYTE_SIZE} is {self.size_bytes:,}, which is too few"
-            )
+    def write(self, content: bytes) -> None:
+        """The bytes stand there. Raises as `read`."""
         self._memory.write(self._region, self._offset, content)
+
+    def check(self) -> None:
+        """Raises as `write` would."""
+        self._memory.write(self._region, self._offset, b"")
 
     def told(self, size_bytes: int) -> dict[str, Any]:
         """The parameters of an output that was written there."""
@@ -55,6 +59,7 @@ class CallerMemory:
         self._memory = memory
         self._owner = owner
         self._limit_bytes = limit_bytes
+        self._outputs: dict[str, Slot] = {}
         self.read_bytes = 0
         self.is_used = False
 
@@ -67,6 +72,36 @@ class CallerMemory:
         if self.read_bytes > self._limit_bytes:
             raise TooLarge(given_bytes=self.read_bytes, limit_bytes=self._limit_bytes)
         return slot.read()
+
+    def output(self, parameters: Mapping[str, Any], name: str) -> Slot | None:
+        """Where the output is to be written; None if it is sent. Raises as `slot`."""
+        slot = self.slot(parameters, f"output {shown(name)}")
+        if slot is not None:
+            self._outputs[name] = slot
+        return slot
+
+    @property
+    def has_outputs(self) -> bool:
+        return bool(self._outputs)
+
+    def fitted(self, outputs: Batch) -> list[tuple[Slot, bytes]]:
+        """What is to be written, and where. Raises InvalidValue for an output that is longer than its place, and as `write`."""
+        contents = []
+        for name, slot in self._outputs.items():
+            content = tensor_to_bytes(outputs[name])
+            if len(content) > slot.size_bytes:
+                raise InvalidValue(
+                    f"output {shown(name)} has {len(content):,} bytes; its {BYTE_SIZE} is {slot.size_bytes:,}, which is too few"
+                )
+            slot.check()
+            contents.append((slot, content))
+        return contents
+
+    @staticmethod
+    def write(contents: list[tuple[Slot, bytes]]) -> None:
+        """Raises NotFound, InvalidValue, StorageFailed."""
+        for slot, content in contents:
+            slot.write(content)
 
     def slot(self, parameters: Mapping[str, Any], what: str) -> Slot | None:
         """Where the tensor `what` is, or is to be; None if that is not in shared memory.
@@ -94,7 +129,7 @@ class CallerMemory:
 
 
 def _count(given: Any, key: str, what: str) -> int:
-    if not isinstance(given, int) or isinstance(given, bool) or given < 0:
+    if not isinstance(given, int) or isinstance(given, bool) or not 0 <= given <= MAX_BYTES:
         raise InvalidValue(f"{what} has the {key} {shown(given)}; it is a number of bytes")
     return given
 

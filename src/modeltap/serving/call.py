@@ -94,7 +94,7 @@ class Call:
         """Monotonic; None is the deployment's own."""
         self.priority = priority
         self.peer = peer
-        """Where a caller by gRPC is, in its words."""
+        """Where a caller by gRPC is, in its words; '' behind a proxy."""
         self.deployment: Deployment | None = None
         self.version: AnyVersion | None = None
         self.lead: Lead | None = None

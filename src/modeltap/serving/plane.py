@@ -265,11 +265,11 @@ class Plane:
         )
 
     def settle(self, call: Call) -> None:
-        """The record is written: the answer may go. A call that was never accepted has nothing to settle.
+        """The record is written: the answer may go. A call that was never accepted, or is settled, has nothing to settle.
 
         Raises StorageFailed: then the answer must not be sent.
         """
-        if call.ticket is not None:
+        if call.ticket is not None and call.ticket.state != "settled":
             self.prepare(call)
             self.commit()
 

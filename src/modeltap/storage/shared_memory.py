@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from modeltap.data.cells import shown
-from modeltap.errors import Conflict, Forbidden, InvalidValue, NotFound, nearest
+from modeltap.errors import Conflict, Forbidden, InvalidValue, NotFound
 from modeltap.storage.disk import disk_failures
 
 FOLDER = Path("/dev/shm")  # noqa: S108  where the system shows it; what is opened there is checked
@@ -27,7 +27,7 @@ _ROOT_USER = 0
 
 
 class Region(msgspec.Struct, frozen=True, kw_only=True):
-    """A part of a piece of memory; device and inode tell whether the piece is still the one that was meant."""
+    """A part of a piece of memory; device, inode and owner tell whether the piece is still the one that was meant."""
 
     name: str
     key: str
@@ -36,6 +36,7 @@ class Region(msgspec.Struct, frozen=True, kw_only=True):
     byte_size: int
     device: int
     inode: int
+    user: int
 
 
 Known = dict[str, dict[str, Region]]
@@ -48,8 +49,8 @@ class SharedMemory:
     def __init__(self, path: Path, *, folder: Path = FOLDER) -> None:
         self._path = path
         self._folder = folder
-        self._known: Known = {}
-        self._read_at: tuple[int, ...] = ()
+        self._seen: tuple[tuple[int, ...], Known] = ((), {})
+        """The state of the file, and what it held; replaced at once, for threads."""
 
     def add(self, owner: str, name: str, *, key: str, offset: int, byte_size: int, user: int) -> None:
         """From now on `owner` may name it. `user`: the system's number of who asks; memory of others is not opened for them.
@@ -70,7 +71,9 @@ class SharedMemory:
             raise InvalidValue(
                 f"region {shown(name)} ends at byte {offset + byte_size:,}; the memory {shown(key)} has {found.st_size:,}"
             )
-        region = Region(name=name, key=key, offset=offset, byte_size=byte_size, device=found.st_dev, inode=found.st_ino)
+        region = Region(
+            name=name, key=key, offset=offset, byte_size=byte_size, device=found.st_dev, inode=found.st_ino, user=found.st_uid
+        )
         with self._changing() as known:
             own = known.setdefault(owner, {})
             if name in own and self._is_there(own[name]):
@@ -100,9 +103,7 @@ class SharedMemory:
         own = self._newest().get(owner, {})
         region = own.get(name)
         if region is None:
-            raise NotFound(
-                f"Unable to find shared memory region: {shown(name)}{nearest(name, own) or '; this key registered none'}"
-            )
+            raise NotFound(f"Unable to find shared memory region: {shown(name)}; this key registered {len(own):,} others")
         return region
 
     def read(self, region: Region, offset: int, size: int) -> bytearray:
@@ -154,7 +155,7 @@ class SharedMemory:
     def _same(self, region: Region) -> Iterator[int]:
         with self._opened(region.key) as handle:
             found = os.fstat(handle)
-            if (found.st_dev, found.st_ino) != (region.device, region.inode):
+            if (found.st_dev, found.st_ino, found.st_uid) != (region.device, region.inode, region.user):
                 raise NotFound(
                     f"the memory {shown(region.key)} of region {shown(region.name)} was made anew since it was registered;"
                     " unregister it and register it again"
@@ -172,13 +173,13 @@ class SharedMemory:
         """The regions as the last process that changed them left them."""
         try:
             found = self._path.stat()
-            read_at = (found.st_ino, found.st_mtime_ns, found.st_size)
-            if read_at != self._read_at:
-                self._known = msgspec.json.decode(self._path.read_bytes(), type=Known)
-                self._read_at = read_at
+            state = (found.st_ino, found.st_mtime_ns, found.st_size)
+            seen = self._seen
+            if state != seen[0]:
+                seen = self._seen = (state, msgspec.json.decode(self._path.read_bytes(), type=Known))
         except (FileNotFoundError, msgspec.DecodeError):  # not written whole before the power went; the memory is gone, too
-            self._known, self._read_at = {}, ()
-        return self._known
+            seen = self._seen = ((), {})
+        return seen[1]
 
     @contextmanager
     def _changing(self) -> Iterator[Known]:
