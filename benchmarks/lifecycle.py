@@ -7,9 +7,10 @@ part, MNIST's 10,000 pictures.
 Explanation: as `explaining`.
 
 What is counted of a job is its runner, from its start to its end, and of the other side a Python process that does the work,
-likewise. What only the job does is told apart and not counted: of a compression the intervals of all metrics and the speed of
-both networks; of both the bundle with golden rows, pictures with what a network looks at, card, report, registration. Budget:
-5 percent. It takes about seven minutes on two processors; with --lifecycle-rounds 1 --lifecycle-epochs 5 one.
+likewise. What only the job does is told apart and not counted: of a compression the look on the validation part which form to
+take, the intervals of all metrics and the speed of both networks; of both the bundle with golden rows, pictures with what a
+network looks at, card, report, registration. Budget: 5 percent. It takes about seven minutes on two processors; with
+--lifecycle-rounds 1 --lifecycle-epochs 5 one.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ PARENT = {"task": "image-classification", "model": {"architecture": "sequential"
 ROUNDS, EPOCHS = 3, 60
 BUDGET = 0.05
 RATES, WIDTHS = (0.0003, 0.001, 0.003), (64, 128)
-APART = ("drawing the rows again", "measuring the speed", "writing the bundle")
+APART = ("looking on the validation part", "drawing the rows again", "measuring the speed", "writing the bundle")
 """How the messages of a job begin with which that begins which is told apart."""
 SEARCH_BY_HAND = """
 import sys
@@ -145,7 +146,7 @@ def measure(arguments: argparse.Namespace) -> str:
         "|---|---|---|---|---|",
         *rows,
         "",
-        f"{rounds} rounds in turns; wanted are {BUDGET:.0%} at the most. Told apart: intervals, speeds, bundle and report.",
+        f"{rounds} rounds in turns; wanted are {BUDGET:.0%} at the most. Told apart: choice, intervals, speeds, bundle, report.",
         "",
     ]
     return "\n".join([*lines, told])

@@ -99,6 +99,7 @@ def engine_of(child: Child) -> Engine:
 
 def _better(step: Step, demand: Demand, parent: Parent, parts: GraphParts, static: Child) -> Child:
     """The static child, unless it surely loses much on rows that decide nothing later, and the dynamic one loses less."""
+    step.report(Progress(phase="compress", message="looking on the validation part how much eight bits throughout lose"))
     rows = _chosen_on(parent)
     lost = parent.drop(parent.answers(engine_of(static), rows), rows)
     if lost.drop <= demand.max_drop / 2 or lost.drop_interval[0] <= 0:
