@@ -146,7 +146,7 @@ def measure(arguments: argparse.Namespace) -> str:
         "|---|---|---|---|---|",
         *rows,
         "",
-        f"{rounds} rounds in turns; wanted are {BUDGET:.0%} at the most. Told apart: choice, intervals, speeds, bundle, report.",
+        f"{rounds} rounds in turns; wanted are {BUDGET:.0%} at most. Told apart: choice, intervals, speeds, bundle, report.",
         "",
     ]
     return "\n".join([*lines, told])
