@@ -92,6 +92,7 @@ def test_a_runner_that_dies_at_a_named_place_is_followed_by_one_that_goes_on_the
     point: str, victim: str, begin: Callable[..., Begun]
 ) -> None:
     batch = begin(MODELTAP_CRASH_AT=f"{point}:9")
+    batch.server.wait_runner(batch.job_id)
     until("the runner dies", lambda: batch.server.job(batch.job_id)["fence"] > 1 or not batch.server.runner_pids())
     if victim == "both":
         batch.server.kill()

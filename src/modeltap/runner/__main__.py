@@ -20,6 +20,7 @@ import msgspec
 
 from modeltap.domain.job import Job
 from modeltap.domain.progress import Progress
+from modeltap.domain.struct_types import settle_types
 from modeltap.errors import LeaseLost, MemoryExceeded, ModeltapError, StorageFailed
 from modeltap.jobs.advance import Advance
 from modeltap.jobs.journal import Journal
@@ -44,6 +45,7 @@ def main() -> int:
     parser.add_argument("--home", type=Path, required=True)
     arguments = parser.parse_args()
     open_logs("info")
+    settle_types()
     database = open_database(arguments.home, os.environ.get(DATABASE_VARIABLE))
     try:
         return run_job(JobQueue(database), arguments.job, arguments.fence, arguments.home, database)

@@ -12,6 +12,7 @@ from typing import Any
 
 from modeltap.control.home_secrets import open_admin_key, open_pepper
 from modeltap.domain.quota import QuotaBook
+from modeltap.domain.struct_types import settle_types
 from modeltap.errors import Unavailable
 from modeltap.jobs.lock import HomeLock
 from modeltap.serving.limits import OwnLimits, limits_of
@@ -42,6 +43,7 @@ def run_home(resolved: Resolved) -> None:
     settings = resolved.settings
     check_bind(settings)
     open_logs(settings.log_level)
+    settle_types()
     with HomeLock.acquire(settings.home):
         forget(settings.home)
         database = open_database(settings.home, settings.database_url)

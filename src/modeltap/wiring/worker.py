@@ -16,6 +16,7 @@ import msgspec
 
 from modeltap.control.usage import Usage
 from modeltap.domain.quota import QuotaBook
+from modeltap.domain.struct_types import settle_types
 from modeltap.errors import Unavailable
 from modeltap.serving.limits import LeasedLimits, limits_of
 from modeltap.settings import Resolved, Settings
@@ -171,6 +172,7 @@ async def _main(end: socket.socket) -> None:
 
 
 def main() -> None:
+    settle_types()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent says when to end
     with socket.socket(fileno=int(sys.argv[1])) as end, asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(_main(end))
