@@ -147,9 +147,9 @@ def test_who_leaves_a_row_of_requests_does_not_have_them_all_done(door: FaultSer
         connection.sendall(request(key["key"], SPIN, spin(1), close=False) * 20)
         until("the first waits", lambda: waiting_entries(door) == 1)
     until("nothing is in flight", lambda: in_flight(door) == 0)
-    until("the books say so", lambda: outcomes(door, key["id"]).total())
+    until("the books say so", lambda: outcomes(door, key["id"]).total() > 0)
     assert ask(door, request(key["key"], INFER, QUESTION)).status == 200
-    until("the books say so", lambda: outcomes(door, key["id"])["answered"])
+    until("the books say so", lambda: outcomes(door, key["id"])["answered"] > 0)
     assert outcomes(door, key["id"]).total() <= 5
 
 
