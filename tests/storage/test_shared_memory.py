@@ -116,7 +116,11 @@ def test_memory_that_shrinks_is_an_error_and_does_not_grow_again(memory, folder)
     region = memory.find(OWNER, "r")
     os.truncate(folder / "numbers", 50)
     assert memory.read(region, 0, 50) == bytes(range(50))
-    for lost in (lambda: memory.read(region, 40, 20), lambda: memory.write(region, 40, bytes(20))):
+    for lost in (
+        lambda: memory.read(region, 40, 20),
+        lambda: memory.write(region, 40, bytes(20)),
+        lambda: memory.check(region, 40, 20),
+    ):
         with pytest.raises(InvalidValue, match="has shrunk"):
             lost()
     assert (folder / "numbers").stat().st_size == 50

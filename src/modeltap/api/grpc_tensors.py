@@ -74,12 +74,12 @@ def write_response(response: Any, planned: PlannedOutputs, outputs: Batch) -> An
     for spec, _, slot in planned:
         values = outputs[spec.name]
         told = response.outputs.add(name=spec.name, datatype=spec.datatype, shape=values.shape)
-        content = tensor_to_bytes(values)
-        if slot is not None:
-            for name, value in slot.told(len(content)).items():
-                setattr(told.parameters[name], "string_param" if isinstance(value, str) else "int64_param", value)
-            content = b""  # so that the next one's content has the next one's place
-        response.raw_output_contents.append(content)
+        if slot is None:
+            response.raw_output_contents.append(tensor_to_bytes(values))
+            continue
+        for name, value in slot.told().items():
+            setattr(told.parameters[name], "string_param" if isinstance(value, str) else "int64_param", value)
+        response.raw_output_contents.append(b"")  # so that the next one's content has the next one's place
     return response
 
 

@@ -30,7 +30,7 @@ from modeltap.api.inference_versions import InferenceVersions
 from modeltap.api.json_numbers import cut_arrays
 from modeltap.api.local_caller import is_forwarded
 from modeltap.api.memory_regions import MemoryRegions, write_outputs
-from modeltap.api.memory_slots import MAX_BYTES
+from modeltap.api.memory_slots import MAX_BYTES, REGION
 from modeltap.batching.queue import BULK
 from modeltap.domain.signature import Batch
 from modeltap.errors import InvalidInput, MethodNotAllowed, NotFound, Unavailable
@@ -43,7 +43,7 @@ MODELS = "/v2/models/"
 INFER = "/infer"
 MAX_HEAD_DIGITS = 12
 NO_CUDA_MEMORY = "the memory of GPUs is not read or written here; send tensors in the request"
-IN_MEMORY = b"shared_memory_region"
+IN_MEMORY = REGION.encode()
 
 
 class InferencePlane:

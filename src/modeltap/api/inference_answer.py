@@ -84,11 +84,12 @@ class AnswerWriter:
         for spec, is_binary, slot in self._planned:
             values = outputs[spec.name]
             shapes.append(values.shape)
+            if slot is not None:
+                continue
             if is_binary:
                 part = tensor_to_bytes(values)
+                parts.append(part)
                 sizes.append(len(part))
-                if slot is None:
-                    parts.append(part)
                 if spec.datatype == "BYTES":  # which are as long as their texts
                     self._shapes = None
             else:
@@ -111,7 +112,7 @@ class AnswerWriter:
         for (spec, is_binary, slot), shape in zip(self._planned, shapes, strict=True):
             told: dict[str, Any] = {"name": spec.name, "datatype": spec.datatype, "shape": shape}
             if slot is not None:
-                told["parameters"] = slot.told(next(left))
+                told["parameters"] = slot.told()
             elif is_binary:
                 told["parameters"] = {"binary_data_size": next(left)}
             else:

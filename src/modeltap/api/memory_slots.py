@@ -26,29 +26,31 @@ OFF = (
 class Slot:
     """A part of a region, for one tensor."""
 
-    __slots__ = ("_memory", "_offset", "_region", "size_bytes")
+    __slots__ = ("_memory", "_offset", "_region", "size_bytes", "written_bytes")
 
     def __init__(self, memory: SharedMemory, region: Region, offset: int, size_bytes: int) -> None:
         self._memory = memory
         self._region = region
         self._offset = offset
         self.size_bytes = size_bytes
+        self.written_bytes = 0
 
     def read(self) -> bytearray:
         """What stands there now. Raises NotFound, InvalidValue."""
         return self._memory.read(self._region, self._offset, self.size_bytes)
 
+    def check(self, size_bytes: int) -> None:
+        """Raises as a write of so many bytes would."""
+        self._memory.check(self._region, self._offset, size_bytes)
+
     def write(self, content: bytes) -> None:
         """The bytes stand there. Raises as `read`."""
         self._memory.write(self._region, self._offset, content)
+        self.written_bytes = len(content)
 
-    def check(self) -> None:
-        """Raises as `write` would."""
-        self._memory.write(self._region, self._offset, b"")
-
-    def told(self, size_bytes: int) -> dict[str, Any]:
+    def told(self) -> dict[str, Any]:
         """The parameters of an output that was written there."""
-        told = {REGION: self._region.name, BYTE_SIZE: size_bytes}
+        told = {REGION: self._region.name, BYTE_SIZE: self.written_bytes}
         return {**told, OFFSET: self._offset} if self._offset else told
 
 
@@ -93,7 +95,7 @@ class CallerMemory:
                 raise InvalidValue(
                     f"output {shown(name)} has {len(content):,} bytes; its {BYTE_SIZE} is {slot.size_bytes:,}, which is too few"
                 )
-            slot.check()
+            slot.check(len(content))
             contents.append((slot, content))
         return contents
 

@@ -121,12 +121,22 @@ class SharedMemory:
     def write(self, region: Region, offset: int, content: bytes) -> None:
         """The bytes stand there, for everybody who has the memory open. Raises as `read`."""
         rest = memoryview(content)
+        with self._roomy(region, offset, len(content)) as handle, disk_failures("writing into shared memory"):
+            while rest:
+                rest = rest[os.pwrite(handle, rest, region.offset + offset + len(content) - len(rest)) :]
+
+    def check(self, region: Region, offset: int, size: int) -> None:
+        """Raises as a write of so many bytes would."""
+        with self._roomy(region, offset, size):
+            pass
+
+    @contextmanager
+    def _roomy(self, region: Region, offset: int, size: int) -> Iterator[int]:
+        """The memory, which has these bytes: to write behind its end would make it grow."""
         with self._same(region) as handle:
-            if os.fstat(handle).st_size < region.offset + offset + len(rest):  # it would grow
+            if os.fstat(handle).st_size < region.offset + offset + size:
                 raise _shrunk(region)
-            with disk_failures("writing into shared memory"):
-                while rest:
-                    rest = rest[os.pwrite(handle, rest, region.offset + offset + len(content) - len(rest)) :]
+            yield handle
 
     @contextmanager
     def _opened(self, key: str) -> Iterator[int]:
