@@ -1,9 +1,12 @@
-"""Two processes with one thread each against one process with one thread, on the network and the pictures of `training`.
+"""Two processes with one thread each against one process with one thread: on the network and the pictures of `training`, and
+on the language model and the text of `language_training`, where that text is in ../shared.
 
-Both are jobs' own ways: progress, checkpoints, and for two processes the launcher. An epoch's time is that between the ends of
-two epochs, so that starting a process is not part of it; it is told beside. Turns alternate; medians and ratios of turns that
-stand beside each other. The recipe is the same for both: of a batch of 32 each of two processes learns from 16 rows, and what a
-step takes however few its rows are (0.7 of 2.4 ms here) is not shared. Budget: 1.6 with the larger batch.
+All are jobs' own ways: progress, checkpoints, and for two processes the launcher. Two processes add up their gradients once as
+they choose themselves and once by torch's DistributedDataParallel over gloo. An epoch's time is that between the ends of two
+epochs (of a language model two tenths of the steps, with what is validated after each), so that starting a process is not part
+of it; it is told beside. Turns alternate; medians, and ratios of turns that stand beside each other. The recipe is the same for
+all: of a batch of 32 each of two processes learns from 16 rows, and what a step takes however few its rows are (0.7 of 2.4 ms
+here) is not shared. Budget: 1.6 with pictures in batches of 128.
 
 With `--kills N`, and MNIST in ../shared, also the accuracy on its test part of one process, of two, and of two of which one is
 killed at N moments drawn at random. Budget: 0.2 points.
@@ -24,9 +27,15 @@ from typing import Any
 import numpy as np
 import psutil
 
+from benchmarks import language_training
 from benchmarks.training import BATCH, MNIST, ROWS, THREADS, _pictures
 
 BATCHES = (BATCH, 128)
+TEXTS, STEPS = (12, 64), 200
+"""Of texts: blocks of a batch."""
+ONE: dict[str, Any] = {"processes": 1}
+TWO: dict[str, Any] = {"processes": 2}
+DDP: dict[str, Any] = {"processes": 2, "gradients": "ddp"}
 ROUNDS = 5
 EPOCHS = 4
 ACCURACY_EPOCHS = 3
@@ -44,14 +53,14 @@ class Clock:
             self.ends_s.append(time.perf_counter())
 
     @property
-    def rate(self) -> float:
-        """Pictures a second, from the end of the first epoch to that of the last."""
-        return ROWS * (len(self.ends_s) - 1) / (self.ends_s[-1] - self.ends_s[0])
+    def epoch_s(self) -> float:
+        """Mean from the end of the first epoch to that of the last."""
+        return (self.ends_s[-1] - self.ends_s[0]) / (len(self.ends_s) - 1)
 
     @property
     def start_s(self) -> float:
         """What the first epoch took longer than the others."""
-        return self.ends_s[0] - self.began_s - ROWS / self.rate
+        return self.ends_s[0] - self.began_s - self.epoch_s
 
 
 @dataclass
@@ -69,7 +78,7 @@ class Killer:
     def look(self) -> bool:
         """Never asks to stop."""
         if self.moments and self.fraction >= self.moments[0]:
-            ranks = [child for child in psutil.Process().children() if "modeltap.training.distributed_rank" in child.cmdline()]
+            ranks = [child for child in psutil.Process().children() if "modeltap.training.rank" in child.cmdline()]
             if not ranks:  # they start again
                 return False
             self.draw.choice(ranks).kill()
@@ -84,7 +93,7 @@ def add_options(group: Any) -> None:
 
 
 def measure(arguments: argparse.Namespace) -> str:
-    """A Markdown table of pictures a second and the ratio, and with `--kills` one of accuracies."""
+    """A Markdown table of rows a second and the ratios, and with `--kills` one of accuracies."""
     return "\n\n".join([_speed(), *([_accuracy(arguments.kills)] if arguments.kills and MNIST.exists() else [])])
 
 
@@ -95,20 +104,20 @@ def _accuracy(kills: int) -> str:
     draw = random.Random(0)
     killer = Killer(sorted(draw.random() for _ in range(kills)), draw)
     lines = ["| processes | killed | test accuracy, % |", "|---|---|---|"]
-    for processes, watching in ((1, None), (2, None), (2, killer)):
-        accuracy = accuracy_of(processes, *train_part, *test_part, killer=watching)
-        lines.append(f"| {processes} | {watching.num_killed if watching else 0} | {100 * accuracy:.2f} |")
+    for together, watching in ((ONE, None), (TWO, None), (TWO, killer)):
+        accuracy = accuracy_of(together, *train_part, *test_part, killer=watching)
+        lines.append(f"| {together['processes']} | {watching.num_killed if watching else 0} | {100 * accuracy:.2f} |")
     return "\n".join([*lines, "", f"MNIST whole, {ACCURACY_EPOCHS} epochs, a checkpoint a second."])
 
 
 def accuracy_of(
-    processes: int, images: Any, labels: Any, test_images: Any, test_labels: Any, *, killer: Killer | None
+    together: dict[str, Any], images: Any, labels: Any, test_images: Any, test_labels: Any, *, killer: Killer | None
 ) -> float:
     import torch
 
     told = killer.hear if killer else lambda _: None
     trained = train(
-        processes, images, labels, hear=told, epochs=ACCURACY_EPOCHS, stop_requested=killer.look if killer else lambda: False
+        together, images, labels, hear=told, epochs=ACCURACY_EPOCHS, stop_requested=killer.look if killer else lambda: False
     )
     with torch.no_grad():
         found = torch.cat([trained.module.eval()(part).argmax(1) for part in torch.from_numpy(test_images).split(1000)])
@@ -117,29 +126,79 @@ def accuracy_of(
 
 def _speed() -> str:
     images, labels = _pictures()
-    lines = ["| batch | images/s, one | two | times as fast, by rounds | start of two, s |", "|---|---|---|---|---|"]
+    lines = ["| rows of a step | rows/s, one | two | times as fast, by rounds | two, DDP | times as fast | start of two, s |"]
+    lines.append("|---|---|---|---|---|---|---|")
     for batch in BATCHES:
-        clocks: dict[int, list[Clock]] = {1: [], 2: []}
-        timed(1, images, labels, batch)
-        for number in range(ROUNDS):
-            for processes in (1, 2) if number % 2 else (2, 1):
-                clocks[processes].append(timed(processes, images, labels, batch))
-        one, two = (statistics.median(clock.rate for clock in clocks[processes]) for processes in (1, 2))
-        ratios = [two.rate / one.rate for one, two in zip(clocks[1], clocks[2], strict=True)]
-        told = f"{statistics.median(ratios):.2f} ({', '.join(f'{ratio:.2f}' for ratio in ratios)})"
-        start_s = statistics.median(clock.start_s for clock in clocks[2])
-        lines.append(f"| {batch} | {one:,.0f} | {two:,.0f} | {told} | {start_s:.1f} |")
-    return "\n".join([*lines, "", f"{ROWS:,} pictures an epoch, {EPOCHS} epochs, {ROUNDS} rounds, {THREADS} thread a process."])
+
+        def with_pictures(together: dict[str, Any], batch: int = batch) -> Clock:
+            clock = Clock()
+            train(together, images, labels, hear=clock.hear, epochs=EPOCHS, batch=batch, checkpoint_every_s=10.0)
+            return clock
+
+        lines.append(_line(f"{batch} pictures", ROWS, with_pictures))
+    for blocks in TEXTS if language_training.TEXT.exists() else ():
+
+        def with_texts(together: dict[str, Any], blocks: int = blocks) -> Clock:
+            return timed_texts(together, blocks)
+
+        lines.append(_line(f"{blocks} texts of {language_training.CONTEXT} bytes", blocks * STEPS // 10, with_texts))
+    told = f"{ROWS:,} pictures an epoch, {EPOCHS} epochs; {STEPS} steps of texts; {ROUNDS} rounds, {THREADS} thread a process."
+    return "\n".join([*lines, "", told])
 
 
-def timed(processes: int, images: Any, labels: Any, batch: int) -> Clock:
+def _line(name: str, rows: int, timed: Callable[[dict[str, Any]], Clock]) -> str:
+    """rows: of an epoch."""
+    clocks: tuple[list[Clock], ...] = ([], [], [])
+    ways = list(zip((ONE, TWO, DDP), clocks, strict=True))
+    timed(ONE)
+    for number in range(ROUNDS):
+        for together, kept in ways if number % 2 else reversed(ways):
+            kept.append(timed(together))
+    one, two, ddp = (rows / statistics.median(clock.epoch_s for clock in kept) for kept in clocks)
+    own, torchs = ([base.epoch_s / clock.epoch_s for base, clock in zip(clocks[0], kept, strict=True)] for kept in clocks[1:])
+    rounds = ", ".join(f"{ratio:.2f}" for ratio in own)
+    start_s = statistics.median(clock.start_s for clock in clocks[1])
+    return (
+        f"| {name} | {one:,.0f} | {two:,.0f} | {statistics.median(own):.2f} ({rounds}) | {ddp:,.0f} |"
+        f" {statistics.median(torchs):.2f} | {start_s:.1f} |"
+    )
+
+
+def timed_texts(together: dict[str, Any], blocks: int) -> Clock:
+    from modeltap.data.texts import Sample
+    from modeltap.recipe.parse import parse_recipe
+    from modeltap.training.language.fit import LanguageAssignment, fit_language
+
+    recipe = parse_recipe(
+        {
+            "task": "text-generation",
+            "model": language_training.GPT,
+            "steps": STEPS,
+            "batch_size": blocks,
+            "distributed": together,
+        }
+    )
+    texts, val = language_training._parts()
     clock = Clock()
-    train(processes, images, labels, hear=clock.hear, epochs=EPOCHS, batch=batch, checkpoint_every_s=10.0)
+    with tempfile.TemporaryDirectory() as folder:
+        fit_language(
+            LanguageAssignment(
+                recipe=recipe,
+                samples={"train": [Sample(text=texts)], "val": [Sample(text=val[:1_000])], "test": []},
+                base={},
+                base_digest="",
+                threads=THREADS,
+                workdir=Path(folder),
+                report=clock.hear,
+                stop_requested=lambda: False,
+                checkpoint_every_s=10.0,
+            )
+        )
     return clock
 
 
 def train(
-    processes: int,
+    together: dict[str, Any],
     images: Any,
     labels: Any,
     *,
@@ -153,8 +212,8 @@ def train(
     from modeltap.domain.features import FeatureBatch, FeatureSpec
     from modeltap.recipe.architectures import find_architecture
     from modeltap.recipe.parse import parse_recipe
-    from modeltap.training.distributed import train_distributed
     from modeltap.training.network import train_network
+    from modeltap.training.shared_network import train_distributed
     from modeltap.training.trained import Assignment, TrainingData
 
     layers = [
@@ -170,7 +229,7 @@ def train(
             "optimizer": {"name": "adam", "lr": 0.001},
             "epochs": epochs,
             "batch_size": batch,
-            "distributed": {"processes": processes},
+            "distributed": together,
         }
     )
     data = TrainingData(
@@ -188,4 +247,4 @@ def train(
             stop_requested=stop_requested,
             checkpoint_every_s=checkpoint_every_s,
         )
-        return (train_network if processes == 1 else train_distributed)(given, find_architecture("sequential"))
+        return (train_network if together == ONE else train_distributed)(given, find_architecture("sequential"))

@@ -27,6 +27,7 @@ LAYERS, WIDTH, HEADS, CONTEXT, BATCH = 4, 128, 4, 64, 12
 LR, FLOOR, WARMUP = 0.001, 0.1, 0.05
 THREADS = 1
 TURNS = 10
+GPT = {"architecture": "gpt", "layers": LAYERS, "width": WIDTH, "heads": HEADS, "context": CONTEXT, "vocabulary": "bytes"}
 
 
 def add_options(group: Any) -> None:
@@ -116,11 +117,10 @@ def _own(clock: _Clock, steps: int, precision: str = "auto") -> tuple[float, int
     from modeltap.training.language.fit import LanguageAssignment, fit_language
     from modeltap.training.language.loop import LanguageLoop  # noqa: F401
 
-    gpt = {"architecture": "gpt", "layers": LAYERS, "width": WIDTH, "heads": HEADS, "context": CONTEXT, "vocabulary": "bytes"}
     recipe = parse_recipe(
         {
             "task": "text-generation",
-            "model": gpt,
+            "model": GPT,
             "steps": steps,
             "batch_size": BATCH,
             "precision": precision,

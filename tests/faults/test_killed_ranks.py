@@ -23,7 +23,7 @@ NUM_MOMENTS = int(os.environ.get("MODELTAP_TEST_RANK_MOMENTS", "2"))
 SHARED_MLP: dict[str, Any] = {**LONG_MLP, "epochs": 30 * NUM_MOMENTS, "distributed": {"processes": 2}}
 WAIT_S = 240.0
 """Of a whole training on a busy machine, its processes' start included."""
-RANK = "modeltap.training.distributed_rank"
+RANK = "modeltap.training.rank"
 
 
 @pytest.mark.timeout(300 + 60 * NUM_MOMENTS)

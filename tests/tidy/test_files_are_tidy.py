@@ -81,7 +81,7 @@ def test_a_broad_except_stands_only_where_a_failure_has_nowhere_else_to_go():
         "runner/__main__.py",
         "serving/replica.py",
         "serving/router.py",
-        "training/distributed_rank.py",
+        "training/rank.py",
     }
     broad = set()
     for path in SOURCE.rglob("*.py"):

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import psutil
 
 from modeltap.domain.features import FeatureBatch, FeatureSpec
 from modeltap.domain.progress import Progress
@@ -15,6 +16,7 @@ from modeltap.domain.recipe import Recipe
 from modeltap.training.trained import Assignment, TrainingData
 
 NUM_ROWS = 101
+RANK = "modeltap.training.rank"
 
 
 def ignore(_: Progress) -> None:
@@ -24,6 +26,12 @@ def ignore(_: Progress) -> None:
 def never() -> bool:
     """Nobody asks to stop."""
     return False
+
+
+def ranks_here() -> list[psutil.Process]:
+    """Training processes that this one started and that live."""
+    found = psutil.Process().children()
+    return [child for child in found if child.status() != psutil.STATUS_ZOMBIE and RANK in child.cmdline()]
 
 
 def make_recipe(architecture: str, options: dict[str, Any], **keys: Any) -> Recipe:

@@ -18,7 +18,8 @@ def test_each_row_is_seen_once_an_epoch_and_none_alone(size: int, batch_size: in
     order = batches.order(3, seed=0)
     seen, lengths = [], []
     for step in range(batches.num_steps):
-        (features,), target = batches.gather(order, step)
+        (features,), target, weight = batches.gather(order, step)
+        assert weight is None
         assert torch.equal(features[:, 0].long(), target)
         seen += target.tolist()
         lengths.append(len(target))

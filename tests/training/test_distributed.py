@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
-from assignments import assign, make_data, make_recipe, never
+from assignments import assign, make_data, make_recipe, never, ranks_here
 
 from modeltap.domain.features import FeatureSpec
 from modeltap.domain.progress import Progress
@@ -20,13 +19,13 @@ from modeltap.domain.recipe import Recipe
 from modeltap.errors import InvalidRecipe, RanksLost
 from modeltap.recipe.architectures import find_architecture
 from modeltap.recipe.parse import parse_recipe
-from modeltap.training import distributed_agent
-from modeltap.training.distributed import FOLDER, train_distributed
+from modeltap.training.distributed import agent
+from modeltap.training.distributed.run import FOLDER
 from modeltap.training.network import TrainedNetwork, train_network
+from modeltap.training.shared_network import train_distributed
 from modeltap.training.stopped import Stopped
 from modeltap.training.trained import Assignment
 
-RANK = "modeltap.training.distributed_rank"
 TABLE = FeatureSpec(shape=(4,), cardinalities=(3, 5))
 WEIGHED: dict[str, Any] = {
     "batch_size": 16,
@@ -46,8 +45,9 @@ ENDING: dict[str, Any] = {
 NORMED = {"layers": [{"dense": {"units": 4}}, "batchnorm", {"dense": {"units": 3}}]}
 
 
-def mlp(processes: int, **keys: Any) -> Recipe:
-    return make_recipe("mlp", {"hidden": [8], "dropout": 0.0}, distributed={"processes": processes}, **keys)
+def mlp(processes: int, *, gradients: str = "auto", **keys: Any) -> Recipe:
+    together = {"processes": processes, "gradients": gradients}
+    return make_recipe("mlp", {"hidden": [8], "dropout": 0.0}, distributed=together, **keys)
 
 
 def train(given: Assignment) -> TrainedNetwork:
@@ -64,18 +64,13 @@ def check_alike(shared: TrainedNetwork, one: TrainedNetwork) -> None:
         np.testing.assert_allclose(shared.module.state_dict()[weight].numpy(), tensor.numpy(), rtol=1e-3, atol=1e-4)
 
 
-def ranks_here() -> list[psutil.Process]:
-    """Training processes that this one started and that live."""
-    found = psutil.Process().children()
-    return [child for child in found if child.status() != psutil.STATUS_ZOMBIE and RANK in child.cmdline()]
-
-
-def test_three_processes_learn_what_one_would_also_of_a_batch_with_two_rows(tmp_path: Path) -> None:
+@pytest.mark.parametrize("gradients", ["auto", "ddp"])
+def test_three_processes_learn_what_one_would_also_of_a_batch_with_two_rows(tmp_path: Path, gradients: str) -> None:
     (tmp_path / "one").mkdir()
     data = make_data(TABLE, labels=("a", "b", "c"), rows=98)
     one = train(assign(mlp(1, **WEIGHED), TABLE, tmp_path / "one", data=data))
     told: list[Progress] = []
-    shared = train(assign(mlp(3, **WEIGHED), TABLE, tmp_path, data=data, report=told.append))
+    shared = train(assign(mlp(3, gradients=gradients, **WEIGHED), TABLE, tmp_path, data=data, report=told.append))
     check_alike(shared, one)
     assert [line.epoch_metrics for line in told if line.epoch_metrics] == shared.standing.history
     assert [line.fraction for line in told] == sorted(line.fraction for line in told)
@@ -117,7 +112,7 @@ def test_processes_that_were_stopped_go_on_and_end_early_as_one_would(tmp_path: 
 def test_processes_that_die_again_and_again_are_given_up_with_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(distributed_agent, "LOST_IN_A_ROW", 3)
+    monkeypatch.setattr(agent, "LOST_IN_A_ROW", 3)
     killed: set[int] = set()
     told: list[str] = []
 
@@ -152,10 +147,14 @@ def test_a_named_error_of_the_processes_is_the_runs_own(tmp_path: Path) -> None:
         ("tabular-classification", {"model": "gradient-boosting"}, "processes is 2, and 'gradient-boosting' is trained by one"),
         ("text-classification", {"model": "ngram-linear"}, "processes is 2, and 'ngram-linear' is trained by one process"),
         ("text-embedding", {}, "processes is 2, and 'sentence-encoder' is trained by one process; leave distributed out"),
-        ("text-generation", {}, "processes is 2, and 'gpt' is trained by one process"),
         ("image-classification", {"batch_size": 1}, "batch_size is 1, and each of 2 processes needs a row of it"),
         ("image-classification", {"distributed": {"processes": 300}}, "distributed.processes is 300; at most 256"),
         ("image-classification", {"distributed": {"proceses": 2}}, "did you mean 'processes'"),
+        (
+            "text-generation",
+            {"distributed": {"processes": 2, "gradients": "gloo"}},
+            "gradients: 'gloo' is not allowed; known: auto, ddp",
+        ),
     ],
 )
 def test_what_cannot_be_shared_is_refused_with_the_recipe(task: str, keys: dict[str, Any], message: str) -> None:

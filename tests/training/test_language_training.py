@@ -9,53 +9,26 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from language_runs import GPT, fit, play, talk
 
 from modeltap.data.texts import Sample
 from modeltap.data.tokenizer import Tokenizer, open_tokenizer
 from modeltap.domain.dataset import Part
 from modeltap.domain.progress import Progress
 from modeltap.errors import InvalidData
-from modeltap.recipe.parse import parse_recipe
 from modeltap.training.language.batches import UNLEARNED, RoundBatches, Stream, Texts, plan_rounds
-from modeltap.training.language.fit import LanguageAssignment, TrainedLanguage, fit_language
 from modeltap.training.language.reading import read_answers, read_stream
 from modeltap.training.language.vocabulary import END, SPECIAL, learn_tokenizer
 from modeltap.training.stopped import Stopped
 from tiny_language import files_of, make_tiny_llama
 
 CPU = torch.device("cpu")
-PLAY = "".join(f"{('one', 'two', 'three')[n % 3]} and {('four', 'five')[n % 2]}.\n" for n in range(300))
-GPT = {"architecture": "gpt", "layers": 1, "width": 16, "heads": 2, "context": 16, "vocabulary": "bytes"}
-
-
-def fit(folder: Path, recipe: dict[str, Any], samples: dict[Part, Sequence[Sample]], **more: Any) -> TrainedLanguage:
-    folder.mkdir(exist_ok=True)
-    keys: dict[str, Any] = {"base": {}, "base_digest": "", "checkpoint_every_s": 10.0, "stop_requested": lambda: False, **more}
-    return fit_language(
-        LanguageAssignment(
-            recipe=parse_recipe({"task": "text-generation", **recipe}),
-            samples=samples,
-            threads=1,
-            workdir=folder,
-            report=keys.pop("report", lambda _progress: None),
-            **keys,
-        )
-    )
-
-
-def play() -> dict[Part, Sequence[Sample]]:
-    return {"train": [Sample(text=PLAY[:4000])], "val": [Sample(text=PLAY[4000:])], "test": []}
 
 
 def tokenizer_of(folder: Path, texts: Sequence[str], vocabulary: Any, *, talks: bool = False) -> Tokenizer:
     for name, content in learn_tokenizer(texts, vocabulary, context=64, talks=talks).items():
         (folder / name).write_bytes(content)
     return open_tokenizer(files_of(folder))
-
-
-def talk(*contents: str, **more: Any) -> Sample:
-    roles = ("user", "assistant")
-    return Sample(messages=tuple({"role": roles[n % 2], "content": text} for n, text in enumerate(contents)), **more)
 
 
 @pytest.mark.parametrize("vocabulary", ["bytes", "characters", 400])
@@ -135,14 +108,15 @@ def test_batches_hold_every_row_once_a_pass(steps: int | None) -> None:
     texts = [_answered(length) for length in range(2, 25)]
     rounds = plan_rounds(len(texts), batch_size=4, epochs=3, steps=steps)
     assert rounds.num_rounds * rounds.num_steps == (steps or 18)
-    batches = RoundBatches(Texts(texts), rounds, batch_size=4, seed=1, device=CPU)
+    batches = RoundBatches(Texts.of(texts), rounds, batch_size=4, seed=1, device=CPU)
     taken = [step for number in range(rounds.num_rounds) for step in batches.order(number, seed=1)]
     assert len(taken) == (steps or 18)
     first_pass = np.concatenate([rows for number, rows in taken if number == 0])
     assert len(set(first_pass.tolist())) == len(first_pass) == len(texts)
-    ids, targets = batches.gather(batches.order(0, seed=1), 0)
+    ids, targets, num_learned = batches.gather(batches.order(0, seed=1), 0)
     assert ids.shape == targets.shape
     assert ((targets != UNLEARNED).sum(1) >= 1).all()
+    assert num_learned == (targets != UNLEARNED).sum()
 
 
 def _answered(length: int) -> Any:

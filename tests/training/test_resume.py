@@ -18,7 +18,8 @@ from modeltap.domain.features import FeatureSpec
 from modeltap.domain.recipe import Recipe
 from modeltap.errors import InvalidRecipe
 from modeltap.recipe.architectures import find_architecture
-from modeltap.training.network import CHECKPOINT, TrainedNetwork, train_network
+from modeltap.training.checkpoint import CHECKPOINT
+from modeltap.training.network import TrainedNetwork, train_network
 from modeltap.training.stopped import Stopped
 
 PICTURE = FeatureSpec(shape=(6, 6))

@@ -35,5 +35,5 @@ class Architecture:
     defaults: dict[str, Any] = field(default_factory=dict)
     """Recipe keys (outside `model`) that it trains best with, under what the user wrote."""
     shares_batches: bool = True
-    """Of a network: several processes may each take a part of a batch. False where a row is compared with all others of its
-    batch, and where gradients are so large beside the work that sending them costs more than is won."""
+    """Of a network or language model: several processes may each take a part of a batch. False where a row is compared with all
+    others of its batch, and where gradients are so large beside the work that sending them costs more than is won."""

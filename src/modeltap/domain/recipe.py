@@ -142,6 +142,9 @@ class Distributed(Section, frozen=True):
     """How many processes of this machine train one network together; each takes its share of every batch."""
 
     processes: Count = 1
+    gradients: Literal["auto", "ddp"] = "auto"
+    """How they are added up. auto: in memory that the processes share, where that can be; else as with ddp, by torch's
+    DistributedDataParallel."""
 
 
 class Candidates(Section, frozen=True):

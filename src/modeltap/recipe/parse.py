@@ -216,7 +216,7 @@ def _check_distributed(recipe: Recipe) -> None:
     if processes == 1:
         return
     architecture = find_architecture(recipe.model.architecture)
-    if architecture.family != "network" or not architecture.shares_batches:
+    if architecture.family not in ("network", "language") or not architecture.shares_batches:
         told = f"{where} is {processes}, and '{architecture.name}' is trained by one process; leave distributed out"
         raise InvalidRecipe(told, fields=[(where, "one process only")])
     if recipe.batch_size < processes:

@@ -79,6 +79,7 @@ class Batches:
         self._sources = [*inputs, target]
         if device.type != "cpu" and _fits(self._sources, device):
             self._sources = [tensor.to(device) for tensor in self._sources]
+        self._weights = [self._weight(step) for step in range(self.num_steps)]
         rows = max(stop - start for start, stop in map(self._own_bounds, range(self.num_steps)))
         self._buffers = [tensor.new_empty((rows, *tensor.shape[1:])) for tensor in self._sources]
 
@@ -92,17 +93,12 @@ class Batches:
         bounds = [self.bounds(step) for step in range(self.num_steps)]
         return torch.tensor([stop - start for start, stop in bounds], dtype=torch.float64)
 
-    def weight(self, step: int) -> float:
-        """Rows of the share, of those of the step: what the mean over the share counts in the mean over all."""
-        start, stop = self.bounds(step)
-        own_start, own_stop = self._share.of(start, stop)
-        return (own_stop - own_start) / (stop - start)
-
     def order(self, epoch: int, *, seed: int) -> Tensor:
         return order_of(epoch, seed=seed, size=self.size).to(self._sources[0].device)
 
-    def gather(self, order: Tensor, step: int) -> tuple[list[Tensor], Tensor]:
-        """The step's inputs and target; valid until the next call. A share without rows has one that weighs nothing."""
+    def gather(self, order: Tensor, step: int) -> tuple[list[Tensor], Tensor, Tensor | None]:
+        """The share's inputs and target, valid until the next call, and what the mean over its rows counts in the mean over the
+        step's; None for all of it. A share without rows has one that weighs nothing."""
         start, stop = self._own_bounds(step)
         rows = order[start:stop]
         gathered = []
@@ -110,7 +106,14 @@ class Batches:
             place = buffer[: stop - start]
             torch.index_select(source, 0, rows, out=place)
             gathered.append(place.to(self._device))
-        return gathered[:-1], gathered[-1]
+        return gathered[:-1], gathered[-1], self._weights[step]
+
+    def _weight(self, step: int) -> Tensor | None:
+        if self._share.processes == 1:
+            return None
+        start, stop = self.bounds(step)
+        own_start, own_stop = self._share.of(start, stop)
+        return torch.tensor((own_stop - own_start) / (stop - start), device=self._device)
 
     def _own_bounds(self, step: int) -> tuple[int, int]:
         first, _ = self.bounds(step)

@@ -16,6 +16,8 @@ from torch import Tensor
 from modeltap.errors import StorageFailed
 from modeltap.faults import crash_point
 
+CHECKPOINT = "checkpoint.safetensors"
+"""Its name in the job's folder."""
 FORMAT = "modeltap-checkpoint-1"
 
 

@@ -18,11 +18,12 @@ from modeltap.recipe.architectures import parse_options
 from modeltap.recipe.text_architectures import PretrainedSentenceOptions, SentenceOptions
 from modeltap.training.batches import Batches, input_tensors
 from modeltap.training.building import build_module, load_start
+from modeltap.training.checkpoint import CHECKPOINT
 from modeltap.training.determinism import deterministic
 from modeltap.training.export import export_network
 from modeltap.training.fingerprint import run_digest
 from modeltap.training.loop import Loop, Validate
-from modeltap.training.network import CHECKPOINT, find_device
+from modeltap.training.network import find_device
 from modeltap.training.reporting import Reporter
 from modeltap.training.trained import Assignment, Trained, describe
 from modeltap.training.validation import validate

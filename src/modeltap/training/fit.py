@@ -108,7 +108,7 @@ def _fitter(architecture: Architecture, *, is_shared: bool) -> Callable[[Assignm
 
             return fit_boosting
         if is_shared:
-            from modeltap.training.distributed import fit_distributed
+            from modeltap.training.shared_network import fit_distributed
 
             return fit_distributed
         from modeltap.training.network import fit_network

@@ -44,7 +44,7 @@ class Rounds(Protocol):
         """Which rows an epoch's steps take; a function of its arguments alone."""
 
     def gather(self, order: Any, step: int) -> Any:
-        """The inputs and targets of a step."""
+        """What `_learn` takes of a step."""
 
 
 class Loop:
@@ -68,6 +68,8 @@ class Loop:
         device: torch.device,
     ) -> None:
         self._module, self._batches, self._recipe = module, batches, recipe
+        self._asked = module
+        """What answers while it learns: the module, or what stands around it."""
         self._loss, self._validate, self._metric_name = loss, validate, metric_name
         self._reporter, self._stop_requested = reporter, stop_requested
         self._checkpoint, self._every_s, self._run = checkpoint, checkpoint_every_s, run
@@ -142,10 +144,10 @@ class Loop:
 
     def _learn(self, order: Any, step: int) -> Tensor:
         """The loss of a step's rows; their gradients are in the weights."""
-        inputs, target = self._batches.gather(order, step)
-        loss = self._loss(self._module(*inputs), target)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss.detach()
+        inputs, target, weight = self._batches.gather(order, step)
+        loss = self._loss(self._asked(*inputs), target)
+        loss.backward(weight)  # type: ignore[no-untyped-call]
+        return loss.detach() if weight is None else loss.detach() * weight
 
     def _end_epoch(self) -> None:
         standing, recipe = self._standing, self._recipe

@@ -17,6 +17,7 @@ from modeltap.errors import InvalidRecipe
 from modeltap.recipe.architectures import parse_options
 from modeltap.training.batches import WHOLE, Batches, Share, as_tensor, input_tensors
 from modeltap.training.building import build_module, check_input_shape, load_start
+from modeltap.training.checkpoint import CHECKPOINT
 from modeltap.training.class_weights import class_weights
 from modeltap.training.determinism import deterministic
 from modeltap.training.fingerprint import run_digest
@@ -32,9 +33,8 @@ from modeltap.training.validation import correct, squared_error, validate
 from modeltap.training.watching import watch
 
 if TYPE_CHECKING:
-    from modeltap.training.distributed_group import Ranks
+    from modeltap.training.distributed.group import Ranks
 
-CHECKPOINT = "checkpoint.safetensors"
 TEXTS_AT_ONCE = 128
 """Of the validation part: an id becomes hundreds of numbers."""
 
@@ -126,7 +126,7 @@ def train_network(given: Assignment, architecture: Architecture, ranks: Ranks | 
 def _loop_of(ranks: Ranks | None) -> Callable[..., Loop]:
     if ranks is None:
         return Loop
-    from modeltap.training.distributed_loop import SharedLoop
+    from modeltap.training.distributed.loop import SharedLoop
 
     return partial(SharedLoop, ranks=ranks)
 

@@ -43,7 +43,7 @@ def rows_of(tokenizer: Tokenizer, samples: Sequence[Sample], *, context: int, pa
     else:
         answers, notices = read_answers(tokenizer, samples, end=end, context=context + 1, part=part)
         if answers:
-            return Texts(answers), notices
+            return Texts.of(answers), notices
     raise InvalidData(f"{part} holds no text to measure with; {'; '.join(notices) or 'give longer texts'}")
 
 

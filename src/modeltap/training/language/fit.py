@@ -18,24 +18,21 @@ from modeltap.domain.dataset import Part
 from modeltap.domain.model import Language
 from modeltap.domain.progress import Progress
 from modeltap.domain.recipe import Recipe
-from modeltap.errors import Broken, InvalidData, InvalidRecipe, MissingExtra
-from modeltap.recipe.architectures import find_architecture, parse_options
+from modeltap.errors import Broken, InvalidData, MissingExtra
 from modeltap.recipe.language_architectures import FullOptions, GptOptions
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
     from modeltap.training.language.batches import Learned
     from modeltap.training.language.judging import Surprise
+    from modeltap.training.language.learning import Lesson
+    from modeltap.training.language.loop import Trainee
     from modeltap.training.language.speaking import Spoken
+    from modeltap.training.standing import Standing
 
 MODEL, BASE = "model", "base"
 """Folders of the job: what is made, and links to what it is made from."""
-CHECKPOINT = "checkpoint.safetensors"
-VAL_SHARE = 0.05
-"""Of the tokens that a round learns from, so many are looked at after it; the end looks at all."""
-VAL_TOKENS = 8192
 AGREES = 1e-3
 """How far the saved model's logits may be from those of the trained one, relative to their size."""
 
@@ -98,42 +95,44 @@ def fit_language(given: LanguageAssignment) -> TrainedLanguage:
     for name in (MODEL, BASE):
         shutil.rmtree(given.workdir / name, ignore_errors=True)
     folder.mkdir()
-    options = parse_options(find_architecture(given.recipe.model.architecture), given.recipe.model.options)
-    assert isinstance(options, GptOptions | FullOptions)
     with deterministic(seed=given.recipe.seed, threads=given.threads):
-        return _fit(given, options, folder)
+        return _fit(given, folder)
 
 
-def _fit(given: LanguageAssignment, options: GptOptions | FullOptions, folder: Path) -> TrainedLanguage:
+def _fit(given: LanguageAssignment, folder: Path) -> TrainedLanguage:
+    from modeltap.training.language.building import build_trainee, language_options
     from modeltap.training.language.judging import byte_lengths, measure
-    from modeltap.training.language.loop import Trainee, takes_bfloat16
-    from modeltap.training.language.network import build
-    from modeltap.training.language.pretrained import build as build_pretrained
+    from modeltap.training.language.learning import Lesson
     from modeltap.training.language.speaking import prompt_texts, speak
     from modeltap.training.network import find_device
 
     recipe = given.recipe
+    options = language_options(recipe)
     device = find_device(recipe.device)
     tokenizer = _tokenizer(given, options, folder)
-    if isinstance(options, GptOptions):
-        network: nn.Module = build(options, tokenizer.vocabulary)
-        context, width = options.context, options.width
-    else:
-        network = build_pretrained(options, given.base, given.workdir / BASE)
-        config: Any = network.config
-        context, width = _context(options, network), int(config.hidden_size)
+    trainee, context = build_trainee(
+        recipe, vocabulary=tokenizer.vocabulary, base=given.base, folder=given.workdir / BASE, device=device
+    )
     given.report(Progress(phase="data", fraction=0.5, message="reading the texts"))
     texts = _read(given, tokenizer, context)
-    is_own = isinstance(options, GptOptions)
-    autocast = takes_bfloat16(recipe.precision, device=device, width=width, is_own=is_own)
-    trainee = Trainee(network.to(device), autocast=autocast)
-    bytes_v = byte_lengths(tokenizer)
-    with trainee.products(device):
-        standing = _train(given, trainee, texts, bytes_v=bytes_v, context=context, device=device)
+    token_bytes = byte_lengths(tokenizer)
+    lesson = Lesson(
+        recipe=recipe,
+        learned=texts.learned,
+        token_bytes=token_bytes,
+        context=context,
+        run=texts.fingerprint,
+        workdir=given.workdir,
+        checkpoint_every_s=given.checkpoint_every_s,
+        report=given.report,
+        saved=given.saved,
+        stop_requested=given.stop_requested,
+    )
+    standing = _learn(given, lesson, trainee, vocabulary=tokenizer.vocabulary, device=device)
     given.report(Progress(phase="evaluate", message="measuring"))
     trainee.eval()
     surprises: dict[Part, Surprise] = {
-        part: measure(trainee, learned, bytes_V=bytes_v, device=device)
+        part: measure(trainee, learned, bytes_V=token_bytes, device=device)
         for part, learned in texts.learned.items()
         if part != "train"
     }
@@ -215,65 +214,20 @@ def _read(given: LanguageAssignment, tokenizer: Tokenizer, context: int) -> _Tex
         for one in answers:
             digest.update(one.ids.tobytes() + one.is_learned.tobytes() + b"|")
         if answers:
-            learned[part] = Texts(answers)
+            learned[part] = Texts.of(answers)
     if "train" not in learned:
         raise InvalidData("the training part holds no text to learn from; give longer texts, or a longer model.context")
     return _Texts(learned, digest.hexdigest(), tuple(notices))
 
 
-def _train(
-    given: LanguageAssignment,
-    trainee: Any,
-    texts: _Texts,
-    *,
-    bytes_v: torch.Tensor,
-    context: int,
-    device: torch.device,
-) -> Any:
-    import math
+def _learn(given: LanguageAssignment, lesson: Lesson, trainee: Trainee, *, vocabulary: int, device: torch.device) -> Standing:
+    if lesson.recipe.distributed.processes == 1:
+        from modeltap.training.language.learning import learn
 
-    from modeltap.training.language.batches import RoundBatches, plan_rounds
-    from modeltap.training.language.judging import measure
-    from modeltap.training.language.loop import LanguageLoop
-    from modeltap.training.losses import class_loss
-    from modeltap.training.reporting import Reporter
+        return learn(lesson, trainee, device=device)
+    from modeltap.training.language.shared import learn_together
 
-    recipe, learned = given.recipe, texts.learned["train"]
-    rounds = plan_rounds(learned.num_rows, batch_size=recipe.batch_size, epochs=recipe.epochs, steps=recipe.steps)
-    batches = RoundBatches(learned, rounds, batch_size=recipe.batch_size, seed=recipe.seed, device=device)
-    tokens = batches.size * context
-    val = texts.learned.get("val")
-    looked_at = max(1, int(max(VAL_TOKENS, VAL_SHARE * tokens)) // context)
-
-    def validate(module: nn.Module) -> tuple[float, float]:
-        assert val is not None
-        loss = measure(module, val, bytes_V=bytes_v, device=device, rows=min(looked_at, val.num_rows)).loss
-        return loss, math.exp(min(loss, 700.0))
-
-    if val is None and (recipe.early_stopping is not None or recipe.schedule.name == "plateau"):
-        raise InvalidRecipe("early_stopping and schedule plateau need a validation part; set data.split.val")
-    loop = LanguageLoop(
-        trainee,
-        batches,
-        msgspec.structs.replace(recipe, epochs=rounds.num_rounds),
-        loss=class_loss(recipe.loss, None),
-        validate=validate if val is not None else None,
-        metric_name="perplexity",
-        reporter=Reporter(
-            given.report,
-            epochs=rounds.num_rounds,
-            steps=batches.num_steps,
-            rows=tokens,
-            metric_name="perplexity",
-        ),
-        stop_requested=given.stop_requested,
-        checkpoint=given.workdir / CHECKPOINT,
-        checkpoint_every_s=given.checkpoint_every_s,
-        saved=given.saved,
-        run=texts.fingerprint,
-        device=device,
-    )
-    return loop.train()
+    return learn_together(lesson, trainee, threads=given.threads, vocabulary=vocabulary, base=given.base)
 
 
 def _save(
@@ -313,15 +267,6 @@ def _save(
     if not farthest < AGREES:
         raise Broken(f"the saved model's answers differ by {farthest:g} from those of the trained one; it is not kept")
     return model
-
-
-def _context(options: FullOptions, network: Any) -> int:
-    from modeltap.training.language.pretrained import LARGEST_CONTEXT
-
-    longest = int(getattr(network.config, "max_position_embeddings", LARGEST_CONTEXT))
-    if options.context is not None and options.context > longest:
-        raise InvalidRecipe(f"model.context is {options.context:,}; the base takes at most {longest:,}")
-    return options.context or min(longest, LARGEST_CONTEXT)
 
 
 def _contents(one: Sample) -> list[str]:

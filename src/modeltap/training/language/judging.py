@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from modeltap.data.tokenizer import Tokenizer
+from modeltap.training.batches import WHOLE, Share
 from modeltap.training.language.batches import UNLEARNED, Learned
 from modeltap.training.language.loop import token_losses
 
@@ -42,9 +43,21 @@ def byte_lengths(tokenizer: Tokenizer) -> Tensor:
     return torch.tensor(lengths, dtype=torch.float64)
 
 
-def measure(module: nn.Module, learned: Learned, *, bytes_V: Tensor, device: torch.device, rows: int | None = None) -> Surprise:
-    """Of all rows, or of so many spread over them. The module must be in evaluation mode."""
+def measure(
+    module: nn.Module,
+    learned: Learned,
+    *,
+    bytes_V: Tensor,
+    device: torch.device,
+    rows: int | None = None,
+    share: Share = WHOLE,
+) -> Surprise:
+    """Of all rows, or of so many spread over them; of these the share, which may be none. The module must be in evaluation
+    mode."""
     chosen = np.unique(np.linspace(0, learned.num_rows - 1, rows or learned.num_rows).astype(np.int64))
+    chosen = chosen[slice(*share.of(0, len(chosen)))]
+    if not len(chosen):
+        return Surprise(np.zeros(0), np.zeros(0), np.zeros(0))
     lengths = learned.lengths(chosen)
     longest = int(lengths.max()) if lengths is not None else learned.cut(chosen[:1], pass_=0)[0].shape[1]
     size = max(1, MAX_TOKENS // max(1, longest))

@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from modeltap.errors import InvalidRecipe
 from modeltap.training.batches import Share
-from modeltap.training.distributed_memory import SharedSums, can_share
+from modeltap.training.distributed.memory import SharedSums, can_share
 
 LOOPBACK = ("lo", "lo0")
 
@@ -26,12 +26,14 @@ LOOPBACK = ("lo", "lo0")
 class Ranks:
     """Open until `close`; the processes find each other in the file `meeting`, which must be a new one each time.
 
-    run: names everything that decides what they train.
+    run: names everything that decides what they train. shares_memory: gradients go through memory, where they can.
     """
 
-    def __init__(self, share: Share, *, meeting: Path, device: torch.device, run: str) -> None:
+    def __init__(self, share: Share, *, meeting: Path, device: torch.device, run: str, shares_memory: bool = True) -> None:
         self.share, self.device, self.run = share, device, run
+        self._shares_memory = shares_memory
         self._sums: SharedSums | None = None
+        self._learned: list[nn.Parameter] = []
         for name in LOOPBACK:  # nobody outside this machine may take part
             with suppress(OSError):
                 socket.if_nametoindex(name)
@@ -44,15 +46,16 @@ class Ranks:
         )
 
     def join(self, module: nn.Module) -> nn.Module:
-        """What is asked in place of the module: after `average` its gradients are the means over all processes. They begin with
+        """What is asked in place of the module: after `add_up` its gradients are the sums over all processes. They begin with
         the weights of the first."""
-        if can_share(module, processes=self.share.processes):
+        if self._shares_memory and can_share(module, processes=self.share.processes):
             self._sums = self._share_memory(module)
         if self._sums is not None:
             with torch.no_grad():
                 for tensor in (*module.parameters(), *module.buffers()):
                     processes.broadcast(tensor, 0)
             return module
+        self._learned = [parameter for parameter in module.parameters() if parameter.requires_grad]
         return DistributedDataParallel(
             module,
             device_ids=[self.device] if self.device.type == "cuda" else None,
@@ -60,10 +63,13 @@ class Ranks:
             static_graph=True,
         )
 
-    def average(self) -> None:
-        """After a backward pass; what has no shared memory did it meanwhile."""
+    def add_up(self) -> None:
+        """After the backward passes of a step; what has no shared memory has means by then."""
         if self._sums is not None:
-            self._sums.average()
+            self._sums.add_up()
+            return
+        gradients = [parameter.grad for parameter in self._learned if parameter.grad is not None]
+        torch._foreach_mul_(gradients, self.share.processes)
 
     def align(self, module: nn.Module) -> None:
         """Running averages of a normalisation become those of the first process, in all of them."""

@@ -1,4 +1,4 @@
-"""`python -m modeltap.training.distributed_rank FOLDER --runner PID`: one of the processes that train a network together.
+"""`python -m modeltap.training.rank FOLDER --runner PID`: one of the processes that train a model together.
 
 The launcher starts it and sets RANK, WORLD_SIZE and where an error is written. It ends with its runner, whatever happens to
 that one.
@@ -13,24 +13,20 @@ import signal
 import sys
 from io import BufferedWriter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from modeltap.domain.progress import Progress
 from modeltap.errors import ModeltapError, StorageFailed
-from modeltap.training.distributed_files import NAMED, Ended, RanksFolder, Terms, Told
+from modeltap.training.distributed.files import NAMED, Ended, Heard, LanguageTerms, RanksFolder, Told
 from modeltap.training.stopped import Stopped
-
-if TYPE_CHECKING:
-    from modeltap.training.trained import Assignment
 
 _PR_SET_PDEATHSIG = 1
 
 
 def main() -> int:
     """The exit status: 0 where training ended, also by request or with a named error; 1 to be started again."""
-    parser = argparse.ArgumentParser(prog="python -m modeltap.training.distributed_rank")
+    parser = argparse.ArgumentParser(prog="python -m modeltap.training.rank")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--runner", type=int, required=True)
     arguments = parser.parse_args()
@@ -80,42 +76,32 @@ class _Teller:
 
 
 def _train(folder: RanksFolder, rank: int, num_ranks: int) -> None:
-    from modeltap.recipe.architectures import find_architecture
     from modeltap.training.batches import Share
-    from modeltap.training.distributed_group import Ranks, own_device
-    from modeltap.training.network import find_device, train_network
+    from modeltap.training.distributed.group import Ranks, own_device
+    from modeltap.training.network import find_device
 
     terms = folder.read_terms()
     runner, share = os.getppid(), Share(rank, num_ranks)
     device = own_device(share, find_device(terms.recipe.device))
-    ranks = Ranks(share, meeting=folder.meeting, device=device, run=terms.run)
+    shares_memory = terms.recipe.distributed.gradients == "auto"
+    ranks = Ranks(share, meeting=folder.meeting, device=device, run=terms.run, shares_memory=shares_memory)
     teller = _Teller(folder, rank)
-    given = _assignment(folder, terms, teller, runner)
-    train_network(given, find_architecture(terms.recipe.model.architecture), ranks)
-    ranks.close()
-
-
-def _assignment(folder: RanksFolder, terms: Terms, teller: _Teller, runner: int) -> Assignment:
-    from modeltap.training.trained import Assignment
 
     def stop_requested() -> bool:
         if os.getppid() != runner:  # where the system does not kill it
             os._exit(1)
         return folder.is_asked_to_stop()
 
-    return Assignment(
-        recipe=terms.recipe,
-        spec=terms.spec,
-        data=folder.map_data(),
-        labels=terms.labels,
-        threads=terms.threads,
-        workdir=Path(terms.workdir),
-        report=teller.report,
-        stop_requested=stop_requested,
-        checkpoint_every_s=terms.checkpoint_every_s,
-        saved=teller.saved,
-        start=folder.map_start(terms),
-    )
+    heard = Heard(teller.report, teller.saved, stop_requested)
+    if isinstance(terms, LanguageTerms):
+        from modeltap.training.language.shared import learn_share
+
+        learn_share(terms, folder, ranks, heard)
+    else:
+        from modeltap.training.shared_network import train_share
+
+        train_share(terms, folder, ranks, heard)
+    ranks.close()
 
 
 def _failed(problem: Exception) -> int:

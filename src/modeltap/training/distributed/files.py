@@ -1,4 +1,4 @@
-"""The folder in which a runner and the processes that train for it meet: rows written once and mapped by all, what is told,
+"""The folder in which a runner and the processes that train for it meet: arrays written once and mapped by all, what is told,
 what is wanted, and how it ended. Plain arrays and JSON; gone when training ends.
 """
 
@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,11 +15,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from modeltap.domain.features import FeatureBatch, FeatureSpec
+from modeltap.domain.features import FeatureSpec
 from modeltap.domain.progress import Progress
 from modeltap.domain.recipe import Recipe
 from modeltap.errors import InvalidData, InvalidRecipe, ModeltapError, StorageFailed
-from modeltap.training.trained import TrainingData
 
 SMALL_BYTES = 4096
 NAMED: dict[str, type[ModeltapError]] = {kind.__name__: kind for kind in (InvalidData, InvalidRecipe, StorageFailed)}
@@ -46,17 +45,36 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """What each process is told, beside the rows."""
+    """What each process is told, beside the arrays."""
 
     run: str
     recipe: Recipe
-    spec: FeatureSpec
-    labels: tuple[str, ...]
     threads: int
     workdir: str
     checkpoint_every_s: float
+
+
+class NetworkTerms(Terms, frozen=True, kw_only=True, tag="network"):
+    spec: FeatureSpec
+    labels: tuple[str, ...]
     start: tuple[str, ...]
     """Names of the weights to begin with; the arrays are numbered."""
+
+
+class LanguageTerms(Terms, frozen=True, kw_only=True, tag="language"):
+    vocabulary: int
+    context: int
+    base: dict[str, str]
+    """Paths of the files that are trained on, by their names."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """Who hears how far a training is, and says whether it should stop."""
+
+    report: Callable[[Progress], None]
+    saved: Callable[[], None]
+    stop_requested: Callable[[], bool]
 
 
 @dataclass(frozen=True)
@@ -76,36 +94,31 @@ class RanksFolder:
     def logs(self) -> Path:
         return self.path / "logs"
 
-    def write(self, terms: Terms, data: TrainingData, start: Mapping[str, NDArray[Any]]) -> None:
-        """Rows and terms, in place of whatever was here. Raises StorageFailed if the disk refuses."""
-        arrays = {
-            "train.target": data.train_target,
-            "val.target": data.val_target,
-            **_arrays("train", data.train),
-            **_arrays("val", data.val),
-            **{f"start.{place}": start[name] for place, name in enumerate(terms.start)},
-        }
+    def write(self, terms: Terms, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Arrays and terms, in place of whatever was here. Raises StorageFailed if the disk refuses."""
         try:
             self.remove()
             self.path.mkdir(parents=True)
             for name, array in arrays.items():
-                np.save(self.path / f"{name}.npy", array, allow_pickle=False)
+                np.save(self._array(name), array, allow_pickle=False)
             (self.path / "terms.json").write_bytes(msgspec.json.encode(terms))
         except OSError as problem:
             raise StorageFailed(
                 f"the rows could not be written for the processes: {problem.strerror}; free some space"
             ) from None
 
-    def read_terms(self) -> Terms:
-        return msgspec.json.decode((self.path / "terms.json").read_bytes(), type=Terms)
+    def read_terms(self) -> NetworkTerms | LanguageTerms:
+        return msgspec.json.decode((self.path / "terms.json").read_bytes(), type=NetworkTerms | LanguageTerms)
 
-    def map_data(self) -> TrainingData:
-        """The rows as they lie in the files; no more of them is in memory than is looked at."""
-        train, val = self._map_batch("train"), self._map_batch("val")
-        return TrainingData(train=train, train_target=self._map("train.target"), val=val, val_target=self._map("val.target"))
+    def has(self, name: str) -> bool:
+        return self._array(name).exists()
 
-    def map_start(self, terms: Terms) -> dict[str, NDArray[Any]]:
-        return {name: self._map(f"start.{place}") for place, name in enumerate(terms.start)}
+    def map(self, name: str) -> NDArray[Any]:
+        """The array as it lies in its file; no more of it is in memory than is looked at."""
+        path = self._array(name)
+        mode: Literal["r"] | None = "r" if path.stat().st_size > SMALL_BYTES else None  # no rows cannot be mapped
+        mapped: NDArray[Any] = np.load(path, mmap_mode=mode, allow_pickle=False)
+        return mapped
 
     def ask_to_stop(self) -> None:
         (self.path / "stop").touch()
@@ -128,19 +141,5 @@ class RanksFolder:
     def remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
 
-    def _map_batch(self, part: str) -> FeatureBatch:
-        codes = self.path / f"{part}.codes.npy"
-        return FeatureBatch(
-            features=self._map(f"{part}.features"), codes=self._map(f"{part}.codes") if codes.exists() else None
-        )
-
-    def _map(self, name: str) -> NDArray[Any]:
-        path = self.path / f"{name}.npy"
-        mode: Literal["r"] | None = "r" if path.stat().st_size > SMALL_BYTES else None  # no rows cannot be mapped
-        mapped: NDArray[Any] = np.load(path, mmap_mode=mode, allow_pickle=False)
-        return mapped
-
-
-def _arrays(part: str, batch: FeatureBatch) -> dict[str, NDArray[Any]]:
-    codes = {} if batch.codes is None else {f"{part}.codes": batch.codes}
-    return {f"{part}.features": batch.features, **codes}
+    def _array(self, name: str) -> Path:
+        return self.path / f"{name}.npy"

@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import BufferedReader
 
@@ -24,7 +24,7 @@ from torch.distributed.elastic.rendezvous import RendezvousHandler, RendezvousIn
 from modeltap.domain.progress import Progress
 from modeltap.errors import RanksLost
 from modeltap.faults import CRASH_VARIABLE
-from modeltap.training.distributed_files import RanksFolder, Told
+from modeltap.training.distributed.files import Heard, RanksFolder, Told
 
 LOST_IN_A_ROW = 5
 """Starts that got no further than the one before them, after which there is no other."""
@@ -68,9 +68,7 @@ class Agent(LocalElasticAgent):
         folder: RanksFolder,
         *,
         processes: int,
-        report: Callable[[Progress], None],
-        saved: Callable[[], None],
-        stop_requested: Callable[[], bool],
+        heard: Heard,
     ) -> None:
         place = str(folder.path).replace("$", "$$")  # the launcher fills in names that follow a $
         spec = WorkerSpec(
@@ -78,13 +76,13 @@ class Agent(LocalElasticAgent):
             local_world_size=processes,
             rdzv_handler=OneMachine(),
             entrypoint=sys.executable,
-            args=("-P", "-m", "modeltap.training.distributed_rank", place, "--runner", str(os.getpid())),
+            args=("-P", "-m", "modeltap.training.rank", place, "--runner", str(os.getpid())),
             max_restarts=LOST_IN_A_ROW - 1,
             monitor_interval=WATCH_EVERY_S,
         )
         super().__init__(spec, DefaultLogsSpecs(log_dir=str(folder.logs)))
         self._folder, self._num_ranks = folder, processes
-        self._report, self._saved, self._stop_requested = report, saved, stop_requested
+        self._report, self._saved, self._stop_requested = heard.report, heard.saved, heard.stop_requested
         self._lines: BufferedReader | None = None
         self._rest = b""
         self._fraction = 0.0

@@ -14,12 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from modeltap.domain.recipe import Recipe
-from modeltap.training.batches import Batches
-from modeltap.training.loop import Loop
+from modeltap.training.loop import Loop, Rounds
 from modeltap.training.standing import Standing
 
 if TYPE_CHECKING:
-    from modeltap.training.distributed_group import Ranks
+    from modeltap.training.distributed.group import Ranks
 
 LOOK_EVERY_S = 0.1
 """Between two moments at which the first process tells the others what is due; a person who pauses waits no longer."""
@@ -28,13 +27,13 @@ MOST_STEPS = 256
 
 
 class SharedLoop(Loop):
-    """As `Loop`, in each of `ranks`; the first alone writes checkpoints."""
+    """As `Loop`, in each of `ranks`, whose batches are shares; the first alone writes checkpoints. A loop that learns otherwise
+    comes after this one among the bases of a class."""
 
-    def __init__(self, module: nn.Module, batches: Batches, recipe: Recipe, *, ranks: Ranks, **told: Any) -> None:
+    def __init__(self, module: nn.Module, batches: Rounds, recipe: Recipe, *, ranks: Ranks, **told: Any) -> None:
         super().__init__(module, batches, recipe, **told)
         self._ranks = ranks
-        self._joined = ranks.join(module)
-        self._share_weights = [batches.weight(step) for step in range(batches.num_steps)]
+        self._asked = ranks.join(module)
         if ranks.share.rank:  # start weights are drawn alike, dropout is not
             torch.manual_seed(_own_seed(recipe.seed, ranks.share.rank))
         self._stops = False
@@ -48,14 +47,10 @@ class SharedLoop(Loop):
         return standing
 
     def _learn(self, order: Any, step: int) -> Tensor:
-        """This process's part of the loss of a step's rows: those of all processes add up to it."""
-        inputs, target = self._batches.gather(order, step)
-        loss = self._loss(self._joined(*inputs), target)
-        weight = self._share_weights[step]
-        scale = weight * self._ranks.share.processes  # the gradients' mean over processes must be the mean over rows
-        (loss if scale == 1 else loss * scale).backward()  # type: ignore[no-untyped-call]
-        self._ranks.average()
-        return loss.detach() * weight
+        """This process's part of the loss of a step's rows: those of all processes add up to it, and so do gradients."""
+        loss = super()._learn(order, step)
+        self._ranks.add_up()
+        return loss
 
     def _end_epoch(self) -> None:
         self._ranks.align(self._module)

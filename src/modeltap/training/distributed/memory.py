@@ -52,39 +52,38 @@ class SharedSums:
             handle = os.open(f"/proc/{place[0]}/fd/{place[1]}", os.O_RDWR)
         self.place = place
         memory = mmap.mmap(handle, num_bytes)
-        self._own, self._processes = rank, processes
+        self._own = rank
         self._counters = memoryview(memory)[: LINE * processes].cast("q")
         self._others = [LINE // 8 * other for other in range(processes) if other != rank]
         flat = torch.frombuffer(memory, dtype=torch.float32, offset=LINE * processes)
         self._numbers_SPG = flat.view(SLOTS, processes, numbers)
         self._parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        self._mean_G = torch.empty(0)
-        self._means: list[Tensor] = []
+        self._sum_G = torch.empty(0)
+        self._totals: list[Tensor] = []
         self._count = 0
 
-    def average(self) -> None:
-        """After each backward pass: gradients become their means over the processes, the same bits in each of them."""
-        if not self._means:
+    def add_up(self) -> None:
+        """After the backward passes of a step: gradients become their sums over all processes, the same bits in each."""
+        if not self._totals:
             self._lay_out()
         self._count += 1
-        numbers_PG = self._numbers_SPG[self._count % SLOTS, :, : len(self._mean_G)]
+        numbers_PG = self._numbers_SPG[self._count % SLOTS, :, : len(self._sum_G)]
         torch.cat([_gradient(parameter).flatten() for parameter in self._parameters], out=numbers_PG[self._own])
         self._counters[LINE // 8 * self._own] = self._count
         self._wait()
-        torch.add(numbers_PG[0], numbers_PG[1], out=self._mean_G)
+        torch.add(numbers_PG[0], numbers_PG[1], out=self._sum_G)
         for number_G in numbers_PG[2:]:
-            self._mean_G.add_(number_G)
-        self._mean_G.mul_(1 / self._processes)
-        for parameter, mean in zip(self._parameters, self._means, strict=True):
-            parameter.grad = mean
+            self._sum_G.add_(number_G)
+        for parameter, total in zip(self._parameters, self._totals, strict=True):
+            parameter.grad = total
 
     def _lay_out(self) -> None:
-        """Places for the means. What the first pass gave no gradient, none does."""
+        """Places for the sums. What the first pass gave no gradient, none does."""
         self._parameters = [parameter for parameter in self._parameters if parameter.grad is not None]
         sizes = [parameter.numel() for parameter in self._parameters]
-        self._mean_G = torch.empty(sum(sizes))
-        pieces = torch.split(self._mean_G, sizes)
-        self._means = [piece.view(parameter.shape) for piece, parameter in zip(pieces, self._parameters, strict=True)]
+        self._sum_G = torch.empty(sum(sizes))
+        pieces = torch.split(self._sum_G, sizes)
+        self._totals = [piece.view(parameter.shape) for piece, parameter in zip(pieces, self._parameters, strict=True)]
 
     def _wait(self) -> None:
         """Until all others have written; one that dies is noticed by the launcher, which ends this process too."""
