@@ -19,6 +19,7 @@ from modeltap.domain.recipe import Recipe
 from modeltap.errors import InvalidRecipe
 from modeltap.training.batches import WHOLE
 from modeltap.training.checkpoint import CHECKPOINT
+from modeltap.training.freed_memory import keep_freed_memory
 from modeltap.training.language.batches import Learned, RoundBatches, Rounds, plan_rounds
 from modeltap.training.language.judging import measure
 from modeltap.training.language.loop import LanguageLoop, Trainee
@@ -63,6 +64,7 @@ def learn(given: Lesson, trainee: Trainee, *, device: torch.device, ranks: Ranks
 
     Raises what `Loop.train` does, and InvalidRecipe where a validation part is wanted and there is none.
     """
+    keep_freed_memory()
     recipe, rounds = given.recipe, given.rounds
     batches = RoundBatches(
         given.learned["train"],
