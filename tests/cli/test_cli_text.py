@@ -11,9 +11,9 @@ import polars as pl
 import pytest
 
 from modeltap.cli.data import next_step
-from modeltap.cli.follow import epoch_line, step_line
+from modeltap.cli.follow import Lines, epoch_line, step_line
 from modeltap.cli.metrics_text import headline
-from modeltap.cli.output import duration, number, plain_table, size
+from modeltap.cli.output import Output, duration, number, plain_table, size
 from modeltap.cli.predict import answer_line, answers_of
 from modeltap.cli.prediction_input import read_input
 from modeltap.cli.profile_text import example, sparkline
@@ -54,6 +54,28 @@ def test_a_column_is_told_by_its_values() -> None:
     assert example({"shape": [28, 28], "datatype": "UINT8", "min": 0.0, "max": 255.0}) == "28×28 UINT8"
     assert example({"min": 17.0, "max": 90.0, "mean": 38.64}) == "17 … 90 (mean 38.64)"
     assert example({"min": "2020-01-01T00:00:00+00:00", "max": "2021-01-01T00:00:00+00:00"}) == "2020-01-01 … 2021-01-01"
+
+
+def test_what_is_said_while_it_trains_has_a_line_of_its_own_once(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Lines(Output(as_json=False), "job-a")
+    said = "both go on from the last checkpoint"
+    epoch = {"epoch": 3, "train_loss": 0.2}
+    for told in (
+        Progress(phase="data", message="reading tales@1"),
+        Progress(phase="train", fraction=0.1),
+        Progress(phase="train", fraction=0.2, message=said),
+        Progress(phase="train", fraction=0.3, message=said),
+        Progress(phase="train", fraction=0.4, message="stopped early: epoch 2 was the best", epoch_metrics=epoch, epochs=9),
+        Progress(phase="done", message="tales@1"),
+    ):
+        lines.progress(told)
+    assert capsys.readouterr().err.splitlines() == [
+        "data: reading tales@1",
+        "train",
+        f"  {said}",
+        "  epoch 3/9  train_loss 0.2",
+        "  stopped early: epoch 2 was the best",
+    ]
 
 
 def test_progress_in_one_line() -> None:

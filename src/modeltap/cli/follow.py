@@ -108,24 +108,25 @@ def open_view(out: Output, job_id: str) -> Iterator[View]:
 
 
 class Lines:
-    """A line for every phase and every finished epoch."""
+    """A line for every phase, every finished epoch, and what is said besides."""
 
     def __init__(self, out: Output, job_id: str) -> None:
         self._out = out
         self._job_id = job_id
         self._phase = ""
         self._told = ""
+        self._said = ""
 
     def progress(self, progress: Progress) -> None:
-        if progress.trials is not None and progress.message:
-            self._phase = progress.phase
-            self._out.note(f"  {progress.message}")
-        elif progress.phase != self._phase:
-            self._phase = progress.phase
-            if progress.phase != "done":
-                self._out.note(f"{progress.phase}{f': {progress.message}' if progress.message else ''}")
+        begins = progress.phase != self._phase and not (progress.trials is not None and progress.message)
+        self._phase = progress.phase
+        if begins and progress.phase != "done":
+            self._out.note(f"{progress.phase}{f': {progress.message}' if progress.message else ''}")
         if progress.epoch_metrics:
             self._out.note("  " + epoch_line(progress))
+        if progress.message and progress.message != self._said and not begins:
+            self._out.note(f"  {progress.message}")
+        self._said = progress.message or self._said
 
     def log(self, text: str) -> None:
         _write_log(self._out, text)
@@ -140,18 +141,20 @@ class Lines:
 
 
 class MovingBar:
-    """One bar for the phase at hand; finished epochs and log lines scroll above it."""
+    """One bar for the phase at hand; finished epochs, log lines and what is said while it trains scroll above it."""
 
     def __init__(self, out: Output, bar: Any, job_id: str) -> None:
         self._out = out
         self._bar = bar
         self._task = bar.add_task(f"{job_id} waits", total=None, facts="")
+        self._said = ""
 
     def progress(self, progress: Progress) -> None:
         if progress.epoch_metrics:
             self._bar.console.print(epoch_line(progress), style="dim")
-        if progress.trials is not None and progress.message:
+        if progress.phase == "train" and progress.message and progress.message != self._said:
             self._bar.console.print(progress.message, style="dim")
+        self._said = progress.message or self._said
         self._bar.update(
             self._task,
             description=progress.phase.ljust(8),

@@ -98,7 +98,7 @@ def _grow(
         chunk = max(SMALLEST_CHUNK, min(done // 5, int(LONGEST_CHUNK_S / max(iteration_s, 1e-6))))
         # What is watched is told of every iteration: the sizes of chunks depend on the clock, what is made of it must not.
         for entry in curve.entries[told if given.watched is not None else -1 :]:
-            reporter.epoch(entry, message=f"{entry['epoch']} iterations")
+            reporter.epoch(entry)
         told = len(curve.entries)
     return curve
 
