@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 from datetime import UTC, datetime
 
 import pytest
+from rich.console import Console
+from rich.progress import Progress as Bar
 
-from modeltap.cli.follow import step_line
+from modeltap.cli.follow import MovingBar, step_line
 from modeltap.cli.main import run
+from modeltap.cli.output import Output
 from modeltap.cli.trials_text import best_text, counts_text, trial_facts
 from modeltap.client.values import Job
 from modeltap.domain.progress import Progress
@@ -27,6 +31,20 @@ def test_a_person_reads_how_many_trials_ended_how_and_which_is_the_best():
 def test_the_line_of_progress_has_the_best_so_far_and_the_time_that_is_left():
     progress = Progress(phase="tune", fraction=0.95, trials=COUNTS, remaining_s=75)
     assert step_line(progress) == "38/40  6 pruned  1 failed  best roc_auc 0.9153 (trial 17)  1 min 15 s left"
+
+
+def test_trials_and_what_is_said_scroll_above_the_bar_once():
+    written = io.StringIO()
+    view = MovingBar(Output(as_json=False), Bar(console=Console(file=written, width=80)), "job-a")
+    for told in (
+        Progress(phase="tune", message="trial 1 is complete", trials=COUNTS),
+        Progress(phase="tune", trials=COUNTS),
+        Progress(phase="train", message="goes on in epoch 3"),
+        Progress(phase="train", message="goes on in epoch 3"),
+        Progress(phase="bundle", message="writing the bundle"),
+    ):
+        view.progress(told)
+    assert written.getvalue().splitlines() == ["trial 1 is complete", "goes on in epoch 3"]
 
 
 @pytest.mark.parametrize("state", ["running", "succeeded"])

@@ -5,6 +5,7 @@ The processes are real ones: each test pays for every start of them with a secon
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from assignments import assign, make_data, make_recipe, never, ranks_here
+from safetensors import safe_open
 
 from modeltap.domain.features import FeatureSpec
 from modeltap.domain.progress import Progress
@@ -19,6 +21,7 @@ from modeltap.domain.recipe import Recipe
 from modeltap.errors import InvalidRecipe, RanksLost
 from modeltap.recipe.architectures import find_architecture
 from modeltap.recipe.parse import parse_recipe
+from modeltap.training.checkpoint import CHECKPOINT, write_checkpoint
 from modeltap.training.distributed import agent
 from modeltap.training.distributed.run import FOLDER
 from modeltap.training.network import TrainedNetwork, train_network
@@ -64,6 +67,16 @@ def check_alike(shared: TrainedNetwork, one: TrainedNetwork) -> None:
         np.testing.assert_allclose(shared.module.state_dict()[weight].numpy(), tensor.numpy(), rtol=1e-3, atol=1e-4)
 
 
+def forget_last_save(path: Path) -> None:
+    """The checkpoint as it is if all are killed after the last epoch's, before the best weights are taken."""
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no mapping
+    assert any(name.startswith("best.") for name in tensors)
+    last = {name: tensor + 1 if name.startswith("weights.") else tensor for name, tensor in tensors.items()}
+    write_checkpoint(path, last, json.loads(metadata["state"]), run=metadata["run"])
+
+
 @pytest.mark.parametrize("gradients", ["auto", "ddp"])
 def test_three_processes_learn_what_one_would_also_of_a_batch_with_two_rows(tmp_path: Path, gradients: str) -> None:
     (tmp_path / "one").mkdir()
@@ -105,6 +118,8 @@ def test_processes_that_were_stopped_go_on_and_end_early_as_one_would(tmp_path: 
     assert [line.message for line in told if "goes on in epoch" in line.message]
     assert told[-1].message == f"stopped early: epoch {one.standing.best_epoch} was the best"
     count = len(told)
+    check_alike(run(), one)
+    forget_last_save(tmp_path / CHECKPOINT)
     check_alike(run(), one)
     assert len(told) == count, "what has ended is not trained again"
 
@@ -149,6 +164,7 @@ def test_a_named_error_of_the_processes_is_the_runs_own(tmp_path: Path) -> None:
         ("text-embedding", {}, "processes is 2, and 'sentence-encoder' is trained by one process; leave distributed out"),
         ("image-classification", {"batch_size": 1}, "batch_size is 1, and each of 2 processes needs a row of it"),
         ("image-classification", {"distributed": {"processes": 300}}, "distributed.processes is 300; at most 256"),
+        ("image-classification", {"distributed": {"gradients": "ddp"}}, "gradients is for several processes; set distributed"),
         ("image-classification", {"distributed": {"proceses": 2}}, "did you mean 'processes'"),
         (
             "text-generation",

@@ -37,7 +37,7 @@ def check_alike(shared: TrainedLanguage, one: TrainedLanguage) -> None:
 
 @pytest.mark.parametrize(
     ("gradients", "keys"),
-    [("auto", {}), ("auto", {"accumulate": 2}), ("ddp", {"accumulate": 2, "gradient_clip": 0.5})],
+    [("auto", {}), ("auto", {"accumulate": 2}), ("ddp", {"accumulate": 3, "gradient_clip": 0.5})],
 )
 def test_two_processes_learn_of_a_stream_what_one_would(tmp_path: Path, gradients: str, keys: dict[str, Any]) -> None:
     one = fit(tmp_path / "one", {**BLOCKS, **keys}, play())
@@ -49,14 +49,16 @@ def test_two_processes_learn_of_a_stream_what_one_would(tmp_path: Path, gradient
     assert not (tmp_path / "two" / FOLDER).exists()
 
 
-def test_three_processes_train_on_a_base_with_small_matrices_and_a_text_too_few(tmp_path: Path) -> None:
+@pytest.mark.parametrize("gradients", ["auto", "ddp"])
+def test_three_processes_train_on_a_base_with_small_matrices_and_a_text_too_few(tmp_path: Path, gradients: str) -> None:
     base = files_of(make_tiny_llama(tmp_path / "base"))
     talks = [talk(f"say {number}", f"it is {number}") for number in range(8)]
     samples: Any = {"train": talks, "val": talks[:2], "test": []}
     model = {"architecture": "lora", "base": "x@1"}
-    recipe = {"model": model, "optimizer": {"lr": 0.01}, "epochs": 3, "batch_size": 3, "precision": "float32"}
+    recipe = {"model": model, "optimizer": {"lr": 0.01}, "epochs": 3, "batch_size": 3, "accumulate": 2, "precision": "float32"}
     one = fit(tmp_path / "one", recipe, samples, base=base, base_digest="x")
-    shared = fit(tmp_path / "three", {**recipe, "distributed": {"processes": 3}}, samples, base=base, base_digest="x")
+    together = {"distributed": {"processes": 3, "gradients": gradients}}
+    shared = fit(tmp_path / "three", {**recipe, **together}, samples, base=base, base_digest="x")
     check_alike(shared, one)
 
 

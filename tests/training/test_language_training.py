@@ -113,7 +113,7 @@ def test_batches_hold_every_row_once_a_pass(steps: int | None) -> None:
     assert len(taken) == (steps or 18)
     first_pass = np.concatenate([rows for number, rows in taken if number == 0])
     assert len(set(first_pass.tolist())) == len(first_pass) == len(texts)
-    ids, targets, num_learned = batches.gather(batches.order(0, seed=1), 0)
+    ((ids, targets),), num_learned = batches.gather(batches.order(0, seed=1), 0)
     assert ids.shape == targets.shape
     assert ((targets != UNLEARNED).sum(1) >= 1).all()
     assert num_learned == (targets != UNLEARNED).sum()

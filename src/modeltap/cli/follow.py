@@ -152,7 +152,8 @@ class MovingBar:
     def progress(self, progress: Progress) -> None:
         if progress.epoch_metrics:
             self._bar.console.print(epoch_line(progress), style="dim")
-        if progress.phase == "train" and progress.message and progress.message != self._said:
+        is_news = progress.phase == "train" or progress.trials is not None
+        if is_news and progress.message and progress.message != self._said:
             self._bar.console.print(progress.message, style="dim")
         self._said = progress.message or self._said
         self._bar.update(

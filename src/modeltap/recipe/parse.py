@@ -214,6 +214,9 @@ def _check_whole(recipe: Recipe) -> Recipe:
 def _check_distributed(recipe: Recipe) -> None:
     processes, where = recipe.distributed.processes, "distributed.processes"
     if processes == 1:
+        if recipe.distributed.gradients != "auto":
+            told = "distributed.gradients is for several processes; set distributed.processes, or leave it out"
+            raise InvalidRecipe(told, fields=[("distributed.gradients", "unused")])
         return
     architecture = find_architecture(recipe.model.architecture)
     if architecture.family not in ("network", "language") or not architecture.shares_batches:

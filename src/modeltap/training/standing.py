@@ -85,6 +85,12 @@ def restore(
     return standing
 
 
+def conclude(tensors: dict[str, Tensor], state: dict[str, Any]) -> tuple[dict[str, Tensor], Standing]:
+    """Of a capture after the last epoch: the weights to keep, which are the best where some were noted, and the standing."""
+    standing = Standing(losses=tensors["losses"], **{**state, "plateau": Plateau(**state["plateau"])})
+    return _under(tensors, "best.") or _under(tensors, "weights."), standing
+
+
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 

@@ -104,7 +104,7 @@ class RanksFolder:
             (self.path / "terms.json").write_bytes(msgspec.json.encode(terms))
         except OSError as problem:
             raise StorageFailed(
-                f"the rows could not be written for the processes: {problem.strerror}; free some space"
+                f"what they train on could not be written for the processes: {problem.strerror}; free some space"
             ) from None
 
     def read_terms(self) -> NetworkTerms | LanguageTerms:

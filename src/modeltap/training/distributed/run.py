@@ -13,8 +13,7 @@ from modeltap.errors import Broken
 from modeltap.training.checkpoint import CHECKPOINT, read_checkpoint
 from modeltap.training.distributed.agent import Agent
 from modeltap.training.distributed.files import Heard, RanksFolder, Terms
-from modeltap.training.schedules import Plateau
-from modeltap.training.standing import Standing
+from modeltap.training.standing import Standing, conclude
 from modeltap.training.stopped import Stopped
 
 FOLDER = "ranks"
@@ -64,5 +63,4 @@ def _read_end(terms: Terms, epochs: int) -> Kept | None:
     tensors, state = found
     if not (state["ended"] or state["epoch"] >= epochs):
         return None
-    weights = {name.removeprefix("weights."): tensor for name, tensor in tensors.items() if name.startswith("weights.")}
-    return Kept(weights, Standing(losses=tensors["losses"], **{**state, "plateau": Plateau(**state["plateau"])}))
+    return Kept(*conclude(tensors, state))

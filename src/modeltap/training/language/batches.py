@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from modeltap.domain.dataset import Part
 from modeltap.training.batches import WHOLE, Share, as_tensor, order_of
 from modeltap.training.language.reading import Answered, Ids
 
@@ -42,6 +43,11 @@ def plan_rounds(num_rows: int, *, batch_size: int, epochs: int, steps: int | Non
         return Rounds(epochs, -(-num_rows // batch_size), by_epochs=True)
     pieces = next(count for count in range(min(MAX_ROUNDS, steps), 0, -1) if steps % count == 0)
     return Rounds(pieces, steps // pieces, by_epochs=False)
+
+
+def cut_seed(part: Part, seed: int) -> int | None:
+    """Of a stream's cuts: the training part is cut elsewhere in every pass, the others are not."""
+    return seed if part == "train" else None
 
 
 class Learned(Protocol):
@@ -136,9 +142,10 @@ class RoundBatches:
         batch_size: int,
         seed: int,
         device: torch.device,
+        pieces: int = 1,
         share: Share = WHOLE,
     ) -> None:
-        self.learned, self.device, self._share = learned, device, share
+        self.learned, self.device, self._pieces, self._share = learned, device, pieces, share
         self._rounds, self._batch_size, self._seed = rounds, batch_size, seed
         self.num_steps = rounds.num_steps
         self.size = rounds.num_steps * batch_size if not rounds.by_epochs else learned.num_rows
@@ -162,9 +169,9 @@ class RoundBatches:
             steps.append((number, held[number][place]))
         return steps
 
-    def gather(self, order: list[tuple[int, Rows]], step: int) -> tuple[Tensor, Tensor, int]:
-        """The share's ids and targets (B, T), and how many tokens are learned in the whole step. A share without rows has one
-        of which nothing is learned."""
+    def gather(self, order: list[tuple[int, Rows]], step: int) -> tuple[list[tuple[Tensor, Tensor]], int]:
+        """The share's ids and targets (B, T) in pieces, of which every share has as many, and how many tokens are learned in
+        the whole step. A share without rows has one of which nothing is learned."""
         number, rows = order[step]
         ids, targets = self.learned.cut(rows, pass_=number)
         num_learned = int((targets != UNLEARNED).sum())
@@ -173,7 +180,9 @@ class RoundBatches:
             ids, targets = ids[:1], torch.full_like(targets[:1], UNLEARNED)
         else:
             ids, targets = ids[start:stop], targets[start:stop]
-        return ids.to(self.device), targets.to(self.device), num_learned
+        pieces = max(1, min(self._pieces, len(rows) // self._share.processes))
+        cut = (part.to(self.device).tensor_split(pieces) for part in (ids, targets))
+        return list(zip(*cut, strict=True)), num_learned
 
     def _pass(self, number: int) -> Rows:
         return order_of(number, seed=self._seed, size=self.learned.num_rows).numpy()

@@ -32,8 +32,8 @@ def language_options(recipe: Recipe) -> GptOptions | FullOptions:
 
 
 def build_trainee(recipe: Recipe, *, vocabulary: int, base: Mapping[str, Path], folder: Path, device: torch.device) -> Built:
-    """With its start weights, on the device. vocabulary: of a network of our own. base: files of the version that is trained
-    on, to which `folder` is filled with links. Raises InvalidRecipe, InvalidData, MissingExtra."""
+    """With its start weights, to be put on the device. vocabulary: of a network of our own. base: files of the version that is
+    trained on, to which `folder` is filled with links. Raises InvalidRecipe, InvalidData, MissingExtra."""
     options = language_options(recipe)
     network: nn.Module
     if isinstance(options, GptOptions):
@@ -45,7 +45,7 @@ def build_trainee(recipe: Recipe, *, vocabulary: int, base: Mapping[str, Path], 
         context, width = _context(options, config), int(config.hidden_size)
     is_own = isinstance(options, GptOptions)
     autocast = takes_bfloat16(recipe.precision, device=device, width=width, is_own=is_own)
-    return Built(Trainee(network.to(device), autocast=autocast), context)
+    return Built(Trainee(network, autocast=autocast), context)
 
 
 def _context(options: FullOptions, config: Any) -> int:

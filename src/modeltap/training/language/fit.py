@@ -191,7 +191,7 @@ def _read(given: LanguageAssignment, tokenizer: Tokenizer, context: int) -> _Tex
     """Rows of the parts. Raises InvalidData where nothing is left to learn."""
     import torch
 
-    from modeltap.training.language.batches import Stream, Texts
+    from modeltap.training.language.batches import Stream, Texts, cut_seed
     from modeltap.training.language.reading import read_answers, read_stream
 
     end = tokenizer.end_id
@@ -207,7 +207,7 @@ def _read(given: LanguageAssignment, tokenizer: Tokenizer, context: int) -> _Tex
             stream = read_stream(tokenizer, samples, end=end)
             digest.update(stream.tobytes())
             if len(stream) > 2:
-                learned[part] = Stream(stream, context=context, seed=given.recipe.seed if part == "train" else None)
+                learned[part] = Stream(stream, context=context, seed=cut_seed(part, given.recipe.seed))
             continue
         answers, told = read_answers(tokenizer, samples, end=end, context=context + 1, part=part)
         notices += told
@@ -224,10 +224,12 @@ def _learn(given: LanguageAssignment, lesson: Lesson, trainee: Trainee, *, vocab
     if lesson.recipe.distributed.processes == 1:
         from modeltap.training.language.learning import learn
 
-        return learn(lesson, trainee, device=device)
+        return learn(lesson, trainee.to(device), device=device)
     from modeltap.training.language.shared import learn_together
 
-    return learn_together(lesson, trainee, threads=given.threads, vocabulary=vocabulary, base=given.base)
+    standing = learn_together(lesson, trainee, threads=given.threads, vocabulary=vocabulary, base=given.base)
+    trainee.to(device)  # which was the processes' until now
+    return standing
 
 
 def _save(

@@ -72,6 +72,7 @@ def learn(given: Lesson, trainee: Trainee, *, device: torch.device, ranks: Ranks
         batch_size=recipe.batch_size,
         seed=recipe.seed,
         device=device,
+        pieces=recipe.accumulate,
         share=ranks.share if ranks else WHOLE,
     )
     tokens = batches.size * given.context
@@ -122,7 +123,7 @@ def _validation(given: Lesson, *, tokens: int, device: torch.device, ranks: Rank
         found = measure(module, val, bytes_V=given.token_bytes, device=device, rows=rows, share=share)
         sums = torch.tensor([found.nats.sum(), found.tokens.sum()], dtype=torch.float64)
         nats, count = (ranks.total(sums) if ranks else sums).tolist()
-        loss = nats / count
+        loss = nats / count if count else math.nan
         return loss, math.exp(min(loss, 700.0))
 
     return validate

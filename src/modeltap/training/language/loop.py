@@ -68,11 +68,10 @@ class LanguageLoop(Loop):
     """Batches are those of `RoundBatches`."""
 
     def _learn(self, order: Any, step: int) -> Tensor:
-        id_BT, target_BT, num_learned = self._batches.gather(order, step)
-        pieces = self._recipe.accumulate
+        pieces, num_learned = self._batches.gather(order, step)
         losses = []
-        for ids, targets in zip(id_BT.chunk(pieces), target_BT.chunk(pieces), strict=True):
-            loss = token_losses(self._asked(ids), targets, reduction="sum") / num_learned
+        for id_BT, target_BT in pieces:
+            loss = token_losses(self._asked(id_BT), target_BT, reduction="sum") / num_learned
             loss.backward()
             losses.append(loss.detach())
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()

@@ -13,7 +13,7 @@ from modeltap.training.determinism import deterministic
 from modeltap.training.distributed.files import Heard, LanguageTerms, RanksFolder
 from modeltap.training.distributed.group import Ranks
 from modeltap.training.distributed.run import train_together
-from modeltap.training.language.batches import Learned, learned_from
+from modeltap.training.language.batches import Learned, cut_seed, learned_from
 from modeltap.training.language.building import build_trainee
 from modeltap.training.language.learning import Lesson, learn
 from modeltap.training.language.loop import Trainee
@@ -50,12 +50,12 @@ def learn_share(terms: LanguageTerms, folder: RanksFolder, ranks: Ranks, heard: 
     shutil.rmtree(own, ignore_errors=True)  # of a process that died
     base = {name: Path(path) for name, path in terms.base.items()}
     with deterministic(seed=recipe.seed, threads=terms.threads):
-        trainee, context = build_trainee(recipe, vocabulary=terms.vocabulary, base=base, folder=own, device=ranks.device)
+        trainee, _ = build_trainee(recipe, vocabulary=terms.vocabulary, base=base, folder=own, device=ranks.device)
         given = Lesson(
             recipe=recipe,
             learned={part: _map(folder, part, terms) for part in PARTS if folder.has(f"{part}.ids")},
             token_bytes=torch.from_numpy(folder.map(BYTES).copy()),
-            context=context,
+            context=terms.context,
             run=terms.run,
             workdir=Path(terms.workdir),
             checkpoint_every_s=terms.checkpoint_every_s,
@@ -63,10 +63,10 @@ def learn_share(terms: LanguageTerms, folder: RanksFolder, ranks: Ranks, heard: 
             saved=heard.saved,
             stop_requested=heard.stop_requested,
         )
-        learn(given, trainee, device=ranks.device, ranks=ranks)
+        learn(given, trainee.to(ranks.device), device=ranks.device, ranks=ranks)
 
 
 def _map(folder: RanksFolder, part: Part, terms: LanguageTerms) -> Learned:
     names = ("ids", "is_learned", "starts")
     arrays = {name: folder.map(f"{part}.{name}") for name in names if folder.has(f"{part}.{name}")}
-    return learned_from(arrays, context=terms.context, seed=terms.recipe.seed if part == "train" else None)
+    return learned_from(arrays, context=terms.context, seed=cut_seed(part, terms.recipe.seed))
