@@ -59,7 +59,6 @@ class Ranks:
         return DistributedDataParallel(
             module,
             device_ids=[self.device] if self.device.type == "cuda" else None,
-            broadcast_buffers=False,  # `align` does
             gradient_as_bucket_view=True,
             static_graph=True,
         )
