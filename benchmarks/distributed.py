@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -129,19 +130,10 @@ def _speed() -> str:
     lines = ["| rows of a step | rows/s, one | two | times as fast, by rounds | two, DDP | times as fast | start of two, s |"]
     lines.append("|---|---|---|---|---|---|---|")
     for batch in BATCHES:
-
-        def with_pictures(together: dict[str, Any], batch: int = batch) -> Clock:
-            clock = Clock()
-            train(together, images, labels, hear=clock.hear, epochs=EPOCHS, batch=batch, checkpoint_every_s=10.0)
-            return clock
-
-        lines.append(_line(f"{batch} pictures", ROWS, with_pictures))
+        lines.append(_line(f"{batch} pictures", ROWS, partial(timed_pictures, images=images, labels=labels, batch=batch)))
     for blocks in TEXTS if language_training.TEXT.exists() else ():
-
-        def with_texts(together: dict[str, Any], blocks: int = blocks) -> Clock:
-            return timed_texts(together, blocks)
-
-        lines.append(_line(f"{blocks} texts of {language_training.CONTEXT} bytes", blocks * STEPS // 10, with_texts))
+        name = f"{blocks} texts of {language_training.CONTEXT} bytes"
+        lines.append(_line(name, blocks * STEPS // 10, partial(timed_texts, blocks=blocks)))
     told = f"{ROWS:,} pictures an epoch, {EPOCHS} epochs; {STEPS} steps of texts; {ROUNDS} rounds, {THREADS} thread a process."
     return "\n".join([*lines, "", told])
 
@@ -162,6 +154,12 @@ def _line(name: str, rows: int, timed: Callable[[dict[str, Any]], Clock]) -> str
         f"| {name} | {one:,.0f} | {two:,.0f} | {statistics.median(own):.2f} ({rounds}) | {ddp:,.0f} |"
         f" {statistics.median(torchs):.2f} | {start_s:.1f} |"
     )
+
+
+def timed_pictures(together: dict[str, Any], images: Any, labels: Any, batch: int) -> Clock:
+    clock = Clock()
+    train(together, images, labels, hear=clock.hear, epochs=EPOCHS, batch=batch, checkpoint_every_s=10.0)
+    return clock
 
 
 def timed_texts(together: dict[str, Any], blocks: int) -> Clock:

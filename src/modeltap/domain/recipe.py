@@ -139,7 +139,7 @@ class EarlyStopping(Section, frozen=True):
 
 
 class Distributed(Section, frozen=True):
-    """How many processes of this machine train one network together; each takes its share of every batch."""
+    """How many processes of this machine train one model together; each takes its share of every batch."""
 
     processes: Count = 1
     gradients: Literal["auto", "ddp"] = "auto"

@@ -73,12 +73,7 @@ def restore(
         index, slot = name.split(".", 1)
         held["state"].setdefault(int(index), {})[slot] = _like(tensor, parameters[int(index)])
     optimizer.load_state_dict(held)
-    best = _under(tensors, "best.")
-    standing = Standing(
-        losses=tensors["losses"].to(device),
-        best_weights={name: tensor.to(device) for name, tensor in best.items()} or None,
-        **{**state, "plateau": Plateau(**state["plateau"])},
-    )
+    standing = _standing(tensors, state, device)
     torch.set_rng_state(tensors["random.cpu"])
     if device.type == "cuda" and "random.cuda" in tensors:
         torch.cuda.set_rng_state(tensors["random.cuda"], device)
@@ -87,8 +82,17 @@ def restore(
 
 def conclude(tensors: dict[str, Tensor], state: dict[str, Any]) -> tuple[dict[str, Tensor], Standing]:
     """Of a capture after the last epoch: the weights to keep, which are the best where some were noted, and the standing."""
-    standing = Standing(losses=tensors["losses"], **{**state, "plateau": Plateau(**state["plateau"])})
-    return _under(tensors, "best.") or _under(tensors, "weights."), standing
+    standing = _standing(tensors, state, torch.device("cpu"))
+    return standing.best_weights or _under(tensors, "weights."), standing
+
+
+def _standing(tensors: dict[str, Tensor], state: dict[str, Any], device: torch.device) -> Standing:
+    best = _under(tensors, "best.")
+    return Standing(
+        losses=tensors["losses"].to(device),
+        best_weights={name: tensor.to(device) for name, tensor in best.items()} or None,
+        **{**state, "plateau": Plateau(**state["plateau"])},
+    )
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""The processes that train one network together, seen from one of them: what they add up, and what the first decides for all.
+"""The processes that train one model together, seen from one of them: what they add up, and what the first decides for all.
 
 Gradients go through shared memory or gloo on processors, over NCCL between GPUs; decisions, losses and generators over gloo.
 """
