@@ -24,6 +24,7 @@ SHARED_MLP: dict[str, Any] = {**LONG_MLP, "epochs": 30 * NUM_MOMENTS, "distribut
 WAIT_S = 240.0
 """Of a whole training on a busy machine, its processes' start included."""
 RANK = "modeltap.training.rank"
+GOES_ON = "goes on in epoch"
 
 
 @pytest.mark.timeout(300 + 60 * NUM_MOMENTS)
@@ -36,10 +37,11 @@ def test_processes_and_runners_that_are_killed_leave_nothing_behind_and_end_with
     undisturbed = server.wait_job(start_training(server, SHARED_MLP), wait_s=WAIT_S)
     job_id = start_training(server, SHARED_MLP)
     runner, ranks = None, []
-    for moment in moments:
+    for place, moment in enumerate(moments):
         runner, ranks = wait_ranks(server, job_id, not_these=ranks)
         stamp = server.checkpoint_stamp(job_id)
         until("they got further", lambda stamp=stamp: server.checkpoint_stamp(job_id) != stamp, pause_s=0.005)
+        until("the runner says that they went on", lambda place=place: server.job_log(job_id).count(GOES_ON) == place)
         time.sleep(draw.uniform(0, 0.1))
         disturb(server, job_id, moment, runner, draw.choice(ranks))
         until("the processes end", lambda ranks=ranks: not any(map(is_running, ranks)))
@@ -48,7 +50,7 @@ def test_processes_and_runners_that_are_killed_leave_nothing_behind_and_end_with
     assert job["fence"] == 1 + sum(moment != "rank" for moment in moments)
     log = server.job_log(job_id)
     assert log.count("was killed by SIGKILL, as the system does when memory runs out; both go on") == moments.count("rank"), log
-    assert log.count("goes on in epoch") == len(moments)
+    assert log.count(GOES_ON) == len(moments)
     assert "Traceback" not in log
     assert epochs_told(server, job_id) == epochs_told(server, undisturbed["id"])
     assert not (server.home / "jobs" / job_id / "ranks").exists()
